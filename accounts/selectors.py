@@ -1,0 +1,38 @@
+"""Reads of the accounts app. What belongs to a tenant takes the organisation first."""
+
+from django.db import DatabaseError, InterfaceError
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from accounts.errors import AccountsUnavailable
+from accounts.models import ApiKey, Organization, User
+from accounts.types import Principal
+
+
+def principal_by_digest(digest: str) -> Principal | None:
+    """The principal of a stored key's digest, None when there is no such active key.
+
+    Raises AccountsUnavailable when the database does not answer."""
+    try:
+        key = ApiKey.objects.select_related("organization").filter(digest=digest).first()
+    except (DatabaseError, InterfaceError) as error:
+        raise AccountsUnavailable("The database did not answer.") from error
+    if key is None or not key.is_active:
+        return None
+    return Principal(
+        api_key_id=key.pk,
+        api_key_name=key.name,
+        organization_id=key.organization_id,
+        organization_name=key.organization.name,
+        expires_at=key.expires_at,
+    )
+
+
+def organizations_of(user: User) -> QuerySet[Organization]:
+    return Organization.objects.filter(memberships__user=user)
+
+
+def active_keys(organization: Organization) -> QuerySet[ApiKey]:
+    now = timezone.now()
+    keys = ApiKey.objects.filter(organization=organization, revoked_at=None)
+    return keys.exclude(expires_at__lte=now)

@@ -1,0 +1,291 @@
+"""The operators' pages for providers, models, prices and routes. Every change takes effect
+within a second, without a restart: saving a row raises the catalogue's version."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import Count, Q, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils import timezone
+from unfold.admin import ModelAdmin, StackedInline, TabularInline
+from unfold.decorators import action, display
+
+from providers import services
+from providers.config_file import ROUTES
+from providers.connection import check
+from providers.forms import CredentialForm, PriceForm, RouterProfileForm
+from providers.kinds import KINDS
+from providers.models import Credential, Mapping, Model, ModelPrice, Provider, RouterProfile
+from providers.prices import plain
+from providers.selectors import model_warnings, providers_without_credential
+
+
+class CredentialInline(TabularInline):
+    model = Credential
+    form = CredentialForm
+    fields = ("label", "masked", "secret", "weight", "enabled")
+    readonly_fields = ("masked",)
+    extra = 0
+
+
+@admin.register(Provider)
+class ProviderAdmin(ModelAdmin):
+    list_display = ("name", "kind_label", "address", "credential_count", "mapping_count", "state")
+    list_filter = ("enabled", "kind")
+    search_fields = ("name", "kind", "base_url")
+    inlines = (CredentialInline,)
+    actions = ("enable", "disable", "test_selected")
+    actions_submit_line = ("save_and_test",)
+    fieldsets = (
+        (None, {"fields": ("name", "kind", "base_url", "enabled")}),
+        (
+            "Wire format and time-outs",
+            {
+                "classes": ("collapse",),
+                "fields": ("wire", ("connect_timeout", "first_byte_timeout"), ("idle_timeout", "total_timeout")),
+            },
+        ),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Provider]:
+        queryset: QuerySet[Provider] = super().get_queryset(request)
+        return queryset.annotate(
+            enabled_credentials=Count("credentials", filter=Q(credentials__enabled=True), distinct=True),
+            enabled_mappings=Count("mappings", filter=Q(mappings__enabled=True), distinct=True),
+        )
+
+    @display(description="kind", ordering="kind")
+    def kind_label(self, provider: Provider) -> str:
+        kind = KINDS.get(provider.kind)
+        return kind.label if kind else f"{provider.kind} (unknown)"
+
+    @display(description="address")
+    def address(self, provider: Provider) -> str:
+        kind = KINDS.get(provider.kind)
+        return provider.base_url or (kind.base_url if kind else "")
+
+    @display(description="credentials", ordering="enabled_credentials")
+    def credential_count(self, provider: Any) -> int:
+        return int(provider.enabled_credentials)
+
+    @display(description="mappings", ordering="enabled_mappings")
+    def mapping_count(self, provider: Any) -> int:
+        return int(provider.enabled_mappings)
+
+    @display(description="state", ordering="enabled", label={"enabled": "success", "disabled": "danger"})
+    def state(self, provider: Provider) -> str:
+        return "enabled" if provider.enabled else "disabled"
+
+    @admin.action(description="Enable selected providers", permissions=["change"])
+    def enable(self, request: HttpRequest, queryset: QuerySet[Provider]) -> None:
+        self._set_enabled(request, queryset, enabled=True)
+
+    @admin.action(description="Disable selected providers", permissions=["change"])
+    def disable(self, request: HttpRequest, queryset: QuerySet[Provider]) -> None:
+        self._set_enabled(request, queryset, enabled=False)
+
+    def _set_enabled(self, request: HttpRequest, queryset: QuerySet[Provider], *, enabled: bool) -> None:
+        changed = services.set_providers_enabled(provider_ids=_ids(queryset), enabled=enabled)
+        messages.success(request, f"{'Enabled' if enabled else 'Disabled'}: {changed}.")
+
+    @admin.action(description="Test connection", permissions=["change"])
+    def test_selected(self, request: HttpRequest, queryset: QuerySet[Provider]) -> None:
+        for provider in queryset:
+            _test(request, provider)
+
+    @action(description="Save and test connection", permissions=["change"])
+    def save_and_test(self, request: HttpRequest, obj: Provider) -> None:
+        """Called within the transaction that saves; `changeform_view` calls the provider after it."""
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        response = super().changeform_view(request, object_id, form_url, extra_context)
+        if object_id and self._wants_test(request) and isinstance(response, HttpResponseRedirect):
+            provider = self.get_object(request, object_id)
+            if isinstance(provider, Provider):
+                _test(request, provider)
+        return response
+
+    def response_change(self, request: HttpRequest, obj: Provider) -> HttpResponse:
+        response: HttpResponse = super().response_change(request, obj)
+        if self._wants_test(request):
+            return HttpResponseRedirect(reverse("admin:providers_provider_change", args=(obj.pk,)))
+        return response
+
+    def _wants_test(self, request: HttpRequest) -> bool:
+        return request.method == "POST" and "providers_provider_save_and_test" in request.POST
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)
+        if form.instance.name in providers_without_credential():
+            messages.warning(
+                request, f"{form.instance} has no enabled credential: it gets no requests until it has one."
+            )
+
+
+def _test(request: HttpRequest, provider: Provider) -> None:
+    result = check(provider)
+    took = f" ({result.milliseconds} ms)" if result.milliseconds else ""
+    status = f" [HTTP {result.status}]" if result.status and not result.ok else ""
+    level = messages.SUCCESS if result.ok else messages.ERROR
+    messages.add_message(request, level, f"{provider.name}: {result.words}{status}{took}")
+
+
+def _ids(queryset: QuerySet[Any]) -> list[int]:
+    return list(queryset.values_list("pk", flat=True))
+
+
+class MappingInline(StackedInline):
+    model = Mapping
+    extra = 0
+    autocomplete_fields = ("provider",)
+    fields = (
+        ("provider", "actual_model"),
+        ("priority", "weight", "enabled"),
+        ("cost_input", "cost_output", "cost_cache_read"),
+        ("cost_cache_write", "cost_cache_write_1h", "cost_web_search"),
+    )
+
+
+class PriceInline(TabularInline):
+    """Prices are added, never edited: a request must stay explicable by the price it was charged."""
+
+    model = ModelPrice
+    form = PriceForm
+    extra = 0
+    verbose_name = "price"
+    verbose_name_plural = "prices (USD per million tokens; web search per 1000)"
+    fields = ("effective_from", "input", "output", "cache_read", "cache_write", "cache_write_1h", "web_search")
+    can_delete = False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(Model)
+class ModelAdminPage(ModelAdmin):
+    list_display = ("name", "display_name", "context_window", "price", "providers_in_order", "state")
+    list_filter = ("enabled", "discoverable", "vision", "tools", "thinking")
+    search_fields = ("name", "display_name")
+    inlines = (MappingInline, PriceInline)
+    actions = ("enable", "disable")
+    fieldsets = (
+        (None, {"fields": (("name", "display_name"), "description", ("enabled", "discoverable"))}),
+        ("What it can do", {"fields": (("context_window", "max_output"), ("vision", "tools", "thinking"))}),
+        ("Price", {"fields": ("markup",)}),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Model]:
+        queryset: QuerySet[Model] = super().get_queryset(request)
+        return queryset.prefetch_related("prices", "mappings__provider")
+
+    @display(description="price (input / output)")
+    def price(self, model: Model) -> str:
+        if model.markup is not None:
+            return f"cost + {plain(model.markup * 100)} %"
+        now = timezone.now()
+        effective = [price for price in model.prices.all() if price.effective_from <= now]
+        if not effective:
+            return "none: refused"
+        newest = max(effective, key=lambda price: price.effective_from)
+        return f"${plain(newest.input)} / ${plain(newest.output)}"
+
+    @display(description="providers")
+    def providers_in_order(self, model: Model) -> str:
+        mappings = sorted(model.mappings.all(), key=lambda mapping: (mapping.priority, mapping.pk))
+        return ", ".join(mapping.provider.name for mapping in mappings if mapping.enabled) or "none"
+
+    @display(description="state", ordering="enabled", label={"enabled": "success", "disabled": "danger"})
+    def state(self, model: Model) -> str:
+        return "enabled" if model.enabled else "disabled"
+
+    @admin.action(description="Enable selected models", permissions=["change"])
+    def enable(self, request: HttpRequest, queryset: QuerySet[Model]) -> None:
+        changed = services.set_models_enabled(model_ids=_ids(queryset), enabled=True)
+        messages.success(request, f"Enabled: {changed}.")
+
+    @admin.action(description="Disable selected models", permissions=["change"])
+    def disable(self, request: HttpRequest, queryset: QuerySet[Model]) -> None:
+        changed = services.set_models_enabled(model_ids=_ids(queryset), enabled=False)
+        messages.success(request, f"Disabled: {changed}.")
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)
+        for warning in model_warnings({form.instance.name}):
+            messages.warning(request, f"{warning[:1].upper()}{warning[1:]}")
+
+
+@admin.register(ModelPrice)
+class ModelPriceAdmin(ModelAdmin):
+    """Every price, past, present and coming. One that is not effective yet can be taken back."""
+
+    form = PriceForm
+    list_display = ("model", "effective_from", "input", "output", "cache_read", "cache_write", "state")
+    list_filter = ("model",)
+    list_select_related = ("model",)
+    search_fields = ("model__name",)
+    autocomplete_fields = ("model",)
+    date_hierarchy = "effective_from"
+    fields = (
+        "model",
+        "effective_from",
+        ("input", "output"),
+        ("cache_read", "cache_write", "cache_write_1h"),
+        "web_search",
+    )
+
+    @display(description="state", label={"effective": "success", "coming": "info"})
+    def state(self, price: ModelPrice) -> str:
+        return "effective" if price.effective_from <= timezone.now() else "coming"
+
+    def get_actions(self, request: HttpRequest) -> Any:
+        actions = super().get_actions(request)
+        actions.pop("delete_selected", None)
+        return actions
+
+    def has_change_permission(self, request: HttpRequest, obj: ModelPrice | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: ModelPrice | None = None) -> bool:
+        is_coming = obj is None or obj.effective_from > timezone.now()
+        return bool(is_coming and super().has_delete_permission(request, obj))
+
+
+@admin.register(RouterProfile)
+class RouterProfileAdmin(ModelAdmin):
+    """Which model each route uses. The key's profile wins over its organisation's, and that over the platform's."""
+
+    form = RouterProfileForm
+    list_display = ("__str__", "scope", "default", "think", "background", "websearch")
+    list_filter = ("scope",)
+    list_select_related = ("organization", "api_key")
+    autocomplete_fields = ("organization", "api_key")
+    fieldsets = (
+        (None, {"fields": ("scope", "organization", "api_key")}),
+        (
+            "Routes",
+            {
+                "description": "A route that is not set here is decided by the wider profile; one that nobody sets "
+                "falls through to the next: web search, subagent, image, long context, think, background, default.",
+                "fields": ROUTES,
+            },
+        ),
+        (
+            "Signals",
+            {
+                "fields": (
+                    "long_context_threshold",
+                    "auto_map_regex",
+                    "background_regex",
+                    "think_efforts",
+                    ("think_in_plan_mode", "pin_explicit_model"),
+                )
+            },
+        ),
+    )

@@ -1,0 +1,92 @@
+"""Column types and validators that several models of the app share."""
+
+import re
+from decimal import Decimal
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.validators import MinValueValidator, RegexValidator
+from django.db import models
+
+from providers.kinds import KINDS
+
+MAX_PATTERN = 200
+
+
+class _Usd(models.DecimalField):  # type: ignore[type-arg]
+    """A price that is whole nano-USD. At most fourteen digits: SQLite stores decimals as doubles."""
+
+    digits: int
+    places: int
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.update(max_digits=self.digits, decimal_places=self.places, validators=[MinValueValidator(Decimal(0))])
+        super().__init__(*args, **kwargs)
+
+    def deconstruct(self) -> Any:
+        name, path, args, kwargs = super().deconstruct()
+        for fixed in ("max_digits", "decimal_places", "validators"):
+            kwargs.pop(fixed, None)
+        return name, path, args, kwargs
+
+
+class UsdPerMillion(_Usd):
+    """USD per million tokens; nine places are whole nano-USD per million tokens."""
+
+    digits = 14
+    places = 9
+
+
+class UsdPerThousand(_Usd):
+    """USD per thousand web searches; six places are whole nano-USD per search."""
+
+    digits = 12
+    places = 6
+
+
+class RouteField(models.CharField):  # type: ignore[type-arg]
+    """A model's name for a route. NULL: not set here, the wider profile decides. "": the route is off."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.update(max_length=200, null=True, blank=True, default=None)
+        super().__init__(*args, **kwargs)
+
+
+# Callables, so that a new row in the table of kinds needs no migration.
+def kind_choices() -> list[tuple[str, str]]:
+    return [(kind.name, kind.label) for kind in KINDS.values()]
+
+
+def wire_choices() -> list[tuple[str, str]]:
+    return [(wire, wire) for wire in sorted({kind.wire for kind in KINDS.values()})]
+
+
+# Names of providers and models become response headers and the two halves of `provider/model`.
+provider_name = RegexValidator(
+    r"\A[!-~](?:[ -~]*[!-~])?\Z", "Use letters, digits, spaces and punctuation of ASCII; no space at either end."
+)
+no_separator = RegexValidator(
+    r"[/,]", "A provider's name holds no slash and no comma: clients write provider/model.", inverse_match=True
+)
+model_name = RegexValidator(r"\A[!-+\--~]+\Z", "A model's name is ASCII without spaces and commas.")
+
+
+def base_url(value: str) -> None:
+    if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", value):
+        raise ValidationError("Write an http:// or https:// URL without user, password, query and fragment.")
+
+
+def regex(value: str) -> None:
+    """Compiles; whether it may run on every request is the router's own check, which falls back
+    to the default pattern and says so."""
+    if len(value) > MAX_PATTERN:
+        raise ValidationError(f"A pattern has at most {MAX_PATTERN} characters.")
+    try:
+        re.compile(value)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValidationError(f"This is not a regular expression: {error}.") from None
+
+
+def efforts(value: object) -> None:
+    if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
+        raise ValidationError('Write a list of effort names, such as ["max"].')

@@ -1,0 +1,364 @@
+"""What operators manage: providers with their credentials, models with prices and mappings,
+router profiles. The gateway never reads these rows: it reads the catalogue built of them.
+
+Every change raises the catalogue's version in its own transaction (`CatalogueEntry`).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from django.core.exceptions import ValidationError
+from django.core.validators import MinValueValidator
+from django.db import models, transaction
+from django.db.models import F, Q
+from django.db.models.functions import Lower
+from django.utils import timezone
+
+from accounts import changes
+from accounts.models import ApiKey, Organization
+from providers import crypto, fields
+from providers.errors import ConfigError
+from providers.fields import RouteField, UsdPerMillion, UsdPerThousand
+from providers.kinds import KINDS
+from providers.types import Timeouts
+
+DEFAULTS = Timeouts()
+Row = TypeVar("Row", bound=models.Model)
+
+
+class CatalogueVersion(models.Model):
+    """One row, which counts the changes of the catalogue."""
+
+    ONLY = 1
+    version = models.BigIntegerField(default=0)
+
+    class Meta:
+        constraints = (models.CheckConstraint(condition=Q(id=1), name="providers_one_catalogue_version"),)
+
+    def __str__(self) -> str:
+        return f"catalogue version {self.version}"
+
+    @classmethod
+    def current(cls) -> int:
+        return cls.objects.filter(pk=cls.ONLY).values_list("version", flat=True).first() or 0
+
+    @classmethod
+    def bump(cls) -> None:
+        """Raise the version and tell every process on commit. Call it inside the transaction that
+        changes the catalogue, before the change: so all of them queue up at this one row."""
+        one_change = _one_change.get()
+        if one_change is not None and one_change.raised:
+            return
+        if one_change is not None:
+            one_change.raised = True
+        with transaction.atomic():
+            if not cls.objects.filter(pk=cls.ONLY).update(version=F("version") + 1):
+                cls.objects.get_or_create(pk=cls.ONLY)
+                cls.objects.filter(pk=cls.ONLY).update(version=F("version") + 1)
+            changes.publish(changes.CATALOGUE)
+
+
+@dataclass(slots=True)
+class _OneChange:
+    raised: bool = False
+
+
+_one_change: ContextVar[_OneChange | None] = ContextVar("one_change", default=None)
+
+
+@contextmanager
+def one_change() -> Iterator[None]:
+    """A transaction of many edits that raises the version once, with its first edit. What fails
+    within must leave the whole of it, so that this first raise is never rolled back alone."""
+    with transaction.atomic():
+        token = _one_change.set(_OneChange())
+        try:
+            yield
+        finally:
+            _one_change.reset(token)
+
+
+class CatalogueQuerySet(models.QuerySet[Row]):
+    """Bulk writes go past `save`, so they raise the version here."""
+
+    @transaction.atomic
+    def update(self, **values: Any) -> int:
+        CatalogueVersion.bump()
+        return super().update(**values)
+
+    @transaction.atomic
+    def bulk_create(self, *args: Any, **kwargs: Any) -> list[Row]:
+        CatalogueVersion.bump()
+        return super().bulk_create(*args, **kwargs)
+
+
+class CatalogueEntry(models.Model):
+    """A row that the catalogue is built of. Deleting one raises the version too: see `apps.py`."""
+
+    objects = CatalogueQuerySet.as_manager()
+
+    class Meta:
+        abstract = True
+
+    @transaction.atomic
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        CatalogueVersion.bump()
+        super().save(*args, **kwargs)
+
+
+class Provider(CatalogueEntry):
+    """A company or server that answers requests."""
+
+    name = models.CharField(
+        max_length=80,
+        unique=True,
+        validators=[fields.provider_name, fields.no_separator],
+        help_text="Clients may name it: provider/model.",
+    )
+    kind = models.CharField(max_length=40, choices=fields.kind_choices)
+    base_url = models.CharField(
+        "base URL",
+        max_length=300,
+        blank=True,
+        validators=[fields.base_url],
+        help_text="Leave empty for the kind's own address.",
+    )
+    wire = models.CharField(
+        max_length=40, blank=True, choices=fields.wire_choices, help_text="Leave empty for the kind's own wire format."
+    )
+    enabled = models.BooleanField(default=True)
+    connect_timeout = models.FloatField(
+        default=DEFAULTS.connect, validators=[MinValueValidator(0.1)], help_text="Seconds to reach the server."
+    )
+    first_byte_timeout = models.FloatField(
+        default=DEFAULTS.first_byte,
+        validators=[MinValueValidator(0.1)],
+        help_text="Seconds until the answer begins. Models that think long need minutes.",
+    )
+    idle_timeout = models.FloatField(
+        default=DEFAULTS.idle,
+        validators=[MinValueValidator(0.1)],
+        help_text="Seconds of silence within an answer after which it counts as broken.",
+    )
+    total_timeout = models.FloatField(
+        default=DEFAULTS.total, validators=[MinValueValidator(0.1)], help_text="Seconds that one answer may take."
+    )
+
+    class Meta:
+        ordering = ("name",)
+        constraints = (models.UniqueConstraint(Lower("name"), name="providers_provider_name_any_case"),)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        self.base_url = self.base_url.strip().rstrip("/")
+        kind = KINDS.get(self.kind)
+        if kind is not None and not kind.base_url and not self.base_url:
+            raise ValidationError({"base_url": f"The kind {kind.label} has no address of its own: enter one."})
+
+
+class Credential(CatalogueEntry):
+    """One secret of a provider, in a weighted pool. Stored encrypted; never shown again."""
+
+    provider = models.ForeignKey(Provider, on_delete=models.CASCADE, related_name="credentials")
+    label = models.CharField(
+        max_length=80,
+        help_text="Your own name for it. An export writes it as an environment variable, if it is one's name.",
+    )
+    sealed = models.TextField(editable=False)
+    masked = models.CharField("secret", max_length=8, editable=False)
+    weight = models.PositiveSmallIntegerField(
+        default=1, validators=[MinValueValidator(1)], help_text="Its share of the requests within the pool."
+    )
+    enabled = models.BooleanField(default=True)
+
+    class Meta:
+        ordering = ("provider", "id")
+        constraints = (models.UniqueConstraint(fields=("provider", "label"), name="providers_credential_label_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.label} ({self.masked})"
+
+    def set_secret(self, secret: str) -> None:
+        """Seal `secret` into this row; save it afterwards."""
+        self.sealed = crypto.encrypt(secret)
+        self.masked = crypto.mask(secret)
+
+    def open_secret(self) -> str:
+        """The secret itself. Raises CannotDecrypt."""
+        return crypto.decrypt(self.sealed)
+
+
+class Model(CatalogueEntry):
+    """What customers ask for and pay for."""
+
+    name = models.CharField(
+        max_length=120, unique=True, validators=[fields.model_name], help_text="What customers write as the model."
+    )
+    display_name = models.CharField(max_length=120, blank=True)
+    description = models.TextField(blank=True)
+    context_window = models.PositiveIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(1)], help_text="Tokens of input and output together."
+    )
+    max_output = models.PositiveIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(1)], help_text="Tokens of one answer at most."
+    )
+    vision = models.BooleanField(default=True, help_text="Can see images. Else they become a text note.")
+    tools = models.BooleanField(default=True, help_text="Can call tools.")
+    thinking = models.BooleanField(default=False, help_text="Can reason before it answers.")
+    enabled = models.BooleanField(default=True)
+    discoverable = models.BooleanField(default=True, help_text="Listed by GET /v1/models and on the price page.")
+    markup = models.DecimalField(
+        max_digits=9,
+        decimal_places=6,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0)],
+        help_text="Instead of prices: customers pay the first mapping's cost and this share of it more (0.20 is 20%).",
+    )
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ModelPrice(CatalogueEntry):
+    """What customers pay for a model from a moment on. Never changed once it is effective:
+    a new price is a new row."""
+
+    model = models.ForeignKey(Model, on_delete=models.CASCADE, related_name="prices")
+    effective_from = models.DateTimeField(default=timezone.now)
+    input = UsdPerMillion(help_text="USD per million tokens.")
+    output = UsdPerMillion(help_text="USD per million tokens.")
+    cache_read = UsdPerMillion(null=True, blank=True, help_text="Empty: the input price.")
+    cache_write = UsdPerMillion(null=True, blank=True, help_text="Empty: 1.25 times the input price.")
+    cache_write_1h = UsdPerMillion(
+        "cache write, 1 hour", null=True, blank=True, help_text="Empty: twice the input price."
+    )
+    web_search = UsdPerThousand(default=0, help_text="USD per 1000 searches.")
+
+    class Meta:
+        ordering = ("model", "-effective_from")
+        constraints = (
+            models.UniqueConstraint(fields=("model", "effective_from"), name="providers_price_once_a_moment"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.model} from {self.effective_from:%Y-%m-%d %H:%M}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Raises ConfigError when the row is effective already: it may stand on invoices."""
+        if self.pk and ModelPrice.objects.filter(pk=self.pk, effective_from__lte=timezone.now()).exists():
+            raise ConfigError(f"The price of {self} is effective: it cannot be changed. Add a new one.")
+        super().save(*args, **kwargs)
+
+
+class Mapping(CatalogueEntry):
+    """Model -> a provider's own model name, and what the operator pays for it."""
+
+    model = models.ForeignKey(Model, on_delete=models.CASCADE, related_name="mappings")
+    provider = models.ForeignKey(Provider, on_delete=models.CASCADE, related_name="mappings")
+    actual_model = models.CharField(max_length=200, help_text="The model's name at the provider.")
+    priority = models.PositiveSmallIntegerField(default=1, help_text="1 first; equal priorities share by weight.")
+    weight = models.PositiveSmallIntegerField(default=1, validators=[MinValueValidator(1)])
+    enabled = models.BooleanField(default=True)
+    cost_input = UsdPerMillion(null=True, blank=True, help_text="What you pay, USD per million tokens. Empty: unknown.")
+    cost_output = UsdPerMillion(null=True, blank=True)
+    cost_cache_read = UsdPerMillion(null=True, blank=True, help_text="Empty: the input cost.")
+    cost_cache_write = UsdPerMillion(null=True, blank=True, help_text="Empty: 1.25 times the input cost.")
+    cost_cache_write_1h = UsdPerMillion(
+        "cost cache write, 1 hour", null=True, blank=True, help_text="Empty: twice the input cost."
+    )
+    cost_web_search = UsdPerThousand(default=0, help_text="USD per 1000 searches.")
+
+    class Meta:
+        ordering = ("model", "priority", "id")
+        constraints = (
+            models.UniqueConstraint(fields=("model", "provider", "actual_model"), name="providers_mapping_once"),
+            models.CheckConstraint(
+                condition=Q(cost_input=None, cost_output=None) | Q(cost_input__isnull=False, cost_output__isnull=False),
+                name="providers_mapping_cost_whole",
+                violation_error_message="Enter both the input and the output cost, or neither.",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.model} → {self.provider} {self.actual_model}"
+
+
+class Scope(models.TextChoices):
+    PLATFORM = "platform", "Platform"
+    ORGANIZATION = "organization", "Organisation"
+    KEY = "key", "API key"
+
+
+class RouterProfile(CatalogueEntry):
+    """Which model each route uses, and its signals. NULL in a field: the wider profile decides."""
+
+    scope = models.CharField(max_length=12, choices=Scope.choices)
+    organization = models.OneToOneField(
+        Organization, null=True, blank=True, on_delete=models.CASCADE, related_name="+", verbose_name="organisation"
+    )
+    api_key = models.OneToOneField(
+        ApiKey, null=True, blank=True, on_delete=models.CASCADE, related_name="+", verbose_name="API key"
+    )
+    default = RouteField()
+    think = RouteField()
+    websearch = RouteField("web search")
+    image = RouteField()
+    long_context = RouteField()
+    background = RouteField()
+    subagent = RouteField()
+    safety = RouteField()
+    long_context_threshold = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Tokens from which a conversation counts as long."
+    )
+    auto_map_regex = models.CharField(
+        max_length=fields.MAX_PATTERN,
+        blank=True,
+        validators=[fields.regex],
+        help_text="Model names that match are replaced by the default route's model.",
+    )
+    background_regex = models.CharField(
+        max_length=fields.MAX_PATTERN,
+        blank=True,
+        validators=[fields.regex],
+        help_text="Requests for a model name that matches take the background route.",
+    )
+    think_efforts = models.JSONField(
+        null=True, blank=True, validators=[fields.efforts], help_text='Efforts that count as thinking, such as ["max"].'
+    )
+    think_in_plan_mode = models.BooleanField(null=True, blank=True, help_text="Plan Mode takes the think route.")
+    pin_explicit_model = models.BooleanField(
+        null=True, blank=True, help_text="A model that the client names itself wins over think and background."
+    )
+
+    class Meta:
+        ordering = ("scope", "id")
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(scope=Scope.PLATFORM, organization=None, api_key=None)
+                | Q(scope=Scope.ORGANIZATION, organization__isnull=False, api_key=None)
+                | Q(scope=Scope.KEY, organization=None, api_key__isnull=False),
+                name="providers_profile_scope",
+                violation_error_message="Choose what the scope says, and only that: an organisation or an API key.",
+            ),
+            models.UniqueConstraint(
+                fields=("scope",),
+                condition=Q(scope=Scope.PLATFORM),
+                name="providers_one_platform_profile",
+                violation_error_message="There is a platform profile already.",
+            ),
+        )
+
+    def __str__(self) -> str:
+        if self.scope == Scope.PLATFORM:
+            return "Platform"
+        return f"{self.get_scope_display()}: {self.organization or self.api_key}"

@@ -1,0 +1,109 @@
+"""The verbs of the providers app."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+import structlog
+from django.db import transaction
+from django.utils import timezone
+
+from providers import crypto
+from providers.crypto import CannotDecrypt
+from providers.errors import ConfigError
+from providers.models import Credential, Model, ModelPrice, Provider
+from providers.selectors import current_price
+
+log = structlog.get_logger("ccm.providers")
+
+RATES = ("input", "output", "cache_read", "cache_write", "cache_write_1h", "web_search")
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    rotated: int
+    failed: tuple[str, ...]
+    """The credentials that no key decrypts, by provider and label."""
+
+
+@transaction.atomic
+def set_price(*, model: Model, rates: Mapping[str, Decimal | None], effective_from: datetime | None = None) -> bool:
+    """Let customers pay `rates` (RATES: USD per million tokens; `web_search` USD per 1000) from
+    `effective_from`, by default from now on. False when they already do. Raises ConfigError for a
+    moment that has passed."""
+    now = timezone.now()
+    if effective_from is not None and effective_from < now:
+        raise ConfigError("A price can begin now or later, never in the past: requests were charged already.")
+    wanted = {name: rates.get(name) for name in RATES} | {"web_search": rates.get("web_search") or Decimal(0)}
+    if effective_from is None:
+        current = current_price(model, now)
+        if current is not None and {name: getattr(current, name) for name in RATES} == wanted:
+            return False
+    price = ModelPrice(model=model, effective_from=effective_from or now, **wanted)
+    price.full_clean(exclude=("model",))
+    price.save()
+    return True
+
+
+@transaction.atomic
+def put_credential(*, provider: Provider, label: str, secret: str, weight: int = 1) -> str:
+    """Store `secret` in the pool of `provider`: "created", "changed" or "unchanged".
+
+    A secret that is in the pool under another label stays there."""
+    pool = list(provider.credentials.all())
+    row = next((row for row in pool if row.label == label), None) or next(
+        (row for row in pool if _opens_to(row, secret)), None
+    )
+    if row is None:
+        row = Credential(provider=provider, label=label, weight=weight)
+        row.set_secret(secret)
+        row.full_clean(exclude=("provider",))
+        row.save()
+        return "created"
+    if _opens_to(row, secret) and row.weight == weight:
+        return "unchanged"
+    row.set_secret(secret)
+    row.weight = weight
+    row.full_clean(exclude=("provider",))
+    row.save()
+    return "changed"
+
+
+def _opens_to(row: Credential, secret: str) -> bool:
+    try:
+        return row.open_secret() == secret
+    except CannotDecrypt:
+        return False
+
+
+@transaction.atomic
+def set_providers_enabled(*, provider_ids: Iterable[int], enabled: bool) -> int:
+    """How many providers this changed."""
+    return Provider.objects.filter(pk__in=tuple(provider_ids)).exclude(enabled=enabled).update(enabled=enabled)
+
+
+@transaction.atomic
+def set_models_enabled(*, model_ids: Iterable[int], enabled: bool) -> int:
+    """How many models this changed."""
+    return Model.objects.filter(pk__in=tuple(model_ids)).exclude(enabled=enabled).update(enabled=enabled)
+
+
+def rotate_credentials() -> Rotation:
+    """Encrypt every credential anew with the first of CCM_ENCRYPTION_KEYS."""
+    rotated = 0
+    failed = []
+    for pk in list(Credential.objects.values_list("pk", flat=True)):
+        with transaction.atomic():
+            row = Credential.objects.select_for_update(of=("self",)).select_related("provider").filter(pk=pk).first()
+            if row is None:
+                continue
+            try:
+                row.sealed = crypto.rotate(row.sealed)
+            except CannotDecrypt:
+                failed.append(f"{row.provider.name}: {row.label}")
+                continue
+            row.save(update_fields=("sealed",))
+            rotated += 1
+    log.info("credentials_rotated", rotated=rotated, failed=len(failed))
+    return Rotation(rotated=rotated, failed=tuple(failed))

@@ -1,0 +1,313 @@
+"""Calls providers over HTTP. Whatever fails is an UpstreamError that says what to do next.
+
+One `Transport` serves a process; it keeps one aiohttp session per event loop, with
+connections kept alive between requests. The kind `demo` is answered in process behind the
+same interface.
+"""
+
+import asyncio
+import functools
+import weakref
+from collections.abc import AsyncGenerator, Mapping
+from typing import Protocol
+
+import aiohttp
+from yarl import URL
+
+from providers.addresses import ForbiddenAddress, public_socket
+from providers.demo import DemoUpstream
+from providers.errors import UpstreamError
+from providers.kinds import DEMO, KINDS
+from providers.types import CredentialSecret, RetryClass, Target, Timeouts, UpstreamFailure
+from providers.wire.base import OutboundRequest
+from providers.wire.request import MessagesRequest
+
+KEEP_ALIVE_SECONDS = 60
+MAX_BODY_BYTES = 64 * 1024 * 1024
+READ_BUFFER_BYTES = 256 * 1024
+SKIPPED = frozenset({"User-Agent", "Accept", "Content-Type"})
+
+
+class UpstreamResponse(Protocol):
+    """An answer whose status and headers are known. Either read it to its end, or close it."""
+
+    status: int
+    headers: Mapping[str, str]
+    """Lower-case names."""
+
+    def chunks(self) -> AsyncGenerator[bytes]:
+        """The body as it arrives. Raises UpstreamError when it is cut, or silent for too long."""
+        ...
+
+    async def read(self, limit: int = MAX_BODY_BYTES) -> bytes:
+        """The whole body. Raises UpstreamError like `chunks`, and beyond `limit` bytes."""
+        ...
+
+    def close(self) -> None:
+        """Stop reading: closes the socket at once unless the body was read to its end."""
+        ...
+
+
+class Transport:
+    """`allow_private`: upstreams may have loopback and private addresses."""
+
+    def __init__(self, *, allow_private: bool) -> None:
+        self._allow_private = allow_private
+        self._sessions: weakref.WeakKeyDictionary[
+            asyncio.AbstractEventLoop, tuple[aiohttp.ClientSession, _Watch]
+        ] = weakref.WeakKeyDictionary()
+        self._demo = DemoUpstream()
+
+    async def start(self) -> None:
+        """Make this event loop's session now rather than on first use."""
+        self._session()
+
+    async def close(self) -> None:
+        """Close this event loop's session and its connections."""
+        pair = self._sessions.pop(asyncio.get_running_loop(), None)
+        if pair is not None:
+            await pair[0].close()
+
+    def _session(self) -> "tuple[aiohttp.ClientSession, _Watch]":
+        loop = asyncio.get_running_loop()
+        pair = self._sessions.get(loop)
+        if pair is None:
+            session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=0,
+                    keepalive_timeout=KEEP_ALIVE_SECONDS,
+                    ttl_dns_cache=30,
+                    socket_factory=None if self._allow_private else public_socket,
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,
+                read_bufsize=READ_BUFFER_BYTES,
+                skip_auto_headers=SKIPPED,
+            )
+            pair = self._sessions[loop] = (session, _Watch())
+        return pair
+
+    async def open(
+        self,
+        request: OutboundRequest,
+        *,
+        target: Target,
+        credential: CredentialSecret | None,
+        messages: MessagesRequest,
+    ) -> UpstreamResponse:
+        """Send `request` and wait for the answer's status line, whatever the status is.
+
+        Raises UpstreamError when none arrives. Redirects are answers, never followed."""
+        if target.kind == DEMO:
+            return await self._demo.open(request, target=target)
+        timeouts = target.timeouts
+        session, watch = self._session()
+        started = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(timeouts.connect + timeouts.first_byte):
+                response = await session.request(
+                    "POST",
+                    _url(request.url),
+                    data=request.body,
+                    headers=_headers(request, target, credential),
+                    allow_redirects=False,
+                    timeout=_client_timeout(timeouts.connect),
+                )
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise UpstreamError(_open_failure(error, target, streamed=messages.stream)) from error
+        deadline = started + timeouts.total
+        return _HttpResponse(response, target, streamed=messages.stream, deadline=deadline, watch=watch)
+
+
+@functools.lru_cache(maxsize=1024)
+def _url(text: str) -> URL:
+    return URL(text)
+
+
+@functools.lru_cache(maxsize=64)
+def _client_timeout(connect: float) -> aiohttp.ClientTimeout:
+    """Only for connections that have to be opened: a pooled one needs no timer."""
+    return aiohttp.ClientTimeout(total=None, sock_connect=connect)
+
+
+def _headers(request: OutboundRequest, target: Target, credential: CredentialSecret | None) -> dict[str, str]:
+    # Identity: some providers compress a stream in a way that holds events back.
+    headers = {"accept-encoding": "identity", **request.headers}
+    kind = KINDS.get(target.kind)
+    auth = kind.auth if kind else "bearer"
+    if credential is None or auth == "none":
+        return headers
+    if auth == "x-api-key":
+        headers["x-api-key"] = credential.secret
+    else:
+        headers["authorization"] = f"Bearer {credential.secret}"
+    return headers
+
+
+class _HttpResponse:
+    __slots__ = (
+        "_deadline",
+        "_expired",
+        "_idle",
+        "_response",
+        "_streamed",
+        "_target",
+        "_waiting_since",
+        "_watch",
+        "headers",
+        "status",
+    )
+
+    def __init__(
+        self, response: aiohttp.ClientResponse, target: Target, *, streamed: bool, deadline: float, watch: "_Watch"
+    ) -> None:
+        self.status = response.status
+        self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
+        self._response = response
+        self._target = target
+        self._streamed = streamed
+        self._idle = target.timeouts.idle
+        self._deadline = deadline
+        self._waiting_since: float | None = None
+        self._expired = ""
+        self._watch = watch
+
+    async def chunks(self) -> AsyncGenerator[bytes]:
+        now = asyncio.get_running_loop().time
+        content = self._response.content
+        self._watch.add(self)
+        try:
+            while True:
+                self._waiting_since = now()
+                data = await content.readany()
+                self._waiting_since = None
+                if not data:
+                    break
+                yield data
+        except (aiohttp.ClientError, OSError) as error:
+            raise UpstreamError(self._failure()) from error
+        finally:
+            self._watch.remove(self)
+            if not content.at_eof():
+                self._response.close()
+
+    async def read(self, limit: int = MAX_BODY_BYTES) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        async for part in self.chunks():
+            size += len(part)
+            if size > limit:
+                self.close()
+                text = f"The provider {self._target.provider} sent an answer of more than {limit} bytes."
+                raise UpstreamError(_failure(text, paid=True))
+            parts.append(part)
+        return b"".join(parts)
+
+    def close(self) -> None:
+        self._response.close()
+
+    def expire(self, now: float) -> None:
+        """Abort the body if it is overdue: silent for too long, or under way for too long."""
+        waiting = self._waiting_since
+        if now >= self._deadline:
+            self._expired = f"took longer than {self._target.timeouts.total:g} seconds"
+        elif waiting is not None and now >= waiting + self._idle:
+            self._expired = f"was silent for {self._idle:g} seconds"
+        if self._expired:
+            self._response.close()
+
+    def _failure(self) -> UpstreamFailure:
+        # A whole answer is generated before its first byte, so a provider that was cut in it
+        # may charge; of a stream the relay knows whether anything was generated.
+        paid = not self._streamed
+        if self._expired:
+            text = f"The provider {self._target.provider} {self._expired} in the middle of its answer."
+            return _failure(text, status=504, paid=paid)
+        return _failure(f"The provider {self._target.provider} cut its answer off before the end.", paid=paid)
+
+
+class _Watch:
+    """Looks at the bodies being read several times a second, while there are any: one timer for
+    all of them, since a timer for each would cost more than reading it."""
+
+    SECONDS = 0.25
+
+    __slots__ = ("_handle", "_responses")
+
+    def __init__(self) -> None:
+        self._responses: set[_HttpResponse] = set()
+        self._handle: asyncio.TimerHandle | None = None
+
+    def add(self, response: _HttpResponse) -> None:
+        self._responses.add(response)
+        if self._handle is None:
+            self._wait()
+
+    def remove(self, response: _HttpResponse) -> None:
+        self._responses.discard(response)
+
+    def _wait(self) -> None:
+        self._handle = asyncio.get_running_loop().call_later(self.SECONDS, self._look)
+
+    def _look(self) -> None:
+        self._handle = None
+        if not self._responses:
+            return
+        now = asyncio.get_running_loop().time()
+        for response in tuple(self._responses):
+            response.expire(now)
+        self._wait()
+
+
+def _failure(
+    message: str,
+    *,
+    status: int = 500,
+    retry: RetryClass = RetryClass.NEXT_TARGET,
+    should_retry: bool | None = None,
+    paid: bool = False,
+) -> UpstreamFailure:
+    kind = "timeout_error" if status == 504 else "api_error"
+    retry = RetryClass.NEVER if paid else retry
+    return UpstreamFailure(status, kind, message, retry=retry, should_retry=should_retry, paid=paid)
+
+
+def _open_failure(error: Exception, target: Target, *, streamed: bool) -> UpstreamFailure:
+    """What it means that no status line came. The client's own retries are stopped where
+    only the operator can help (`should_retry` False)."""
+    name = target.provider
+    if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientConnectionResetError) or (
+        isinstance(error, ConnectionResetError | BrokenPipeError)
+        and not isinstance(error, aiohttp.ClientConnectorError)
+    ):
+        # Most often a kept-alive connection that the provider was just closing.
+        text = f"The provider {name} closed the connection without an answer."
+        return _failure(text, retry=RetryClass.SAME_TARGET)
+    if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ConnectionTimeoutError):
+        text = f"The provider {name} did not answer within {target.timeouts.first_byte:g} seconds."
+        return _failure(text, status=504, paid=not streamed)
+    reason, transient = _unreachable(error, target.timeouts)
+    text = f"The provider {name} could not be reached ({reason})."
+    return _failure(text, should_retry=None if transient else False)
+
+
+def _unreachable(error: Exception, timeouts: Timeouts) -> tuple[str, bool]:
+    """Why no connection came about, and whether trying again later may help."""
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            return f"no connection within {timeouts.connect:g} seconds", True
+        case aiohttp.ClientConnectorCertificateError():
+            return "its TLS certificate is not valid", False
+        case aiohttp.ClientConnectorSSLError():
+            return "the TLS handshake failed", False
+        case aiohttp.ClientConnectorDNSError():
+            return "its host name was not found", False
+        case aiohttp.ClientConnectorError(os_error=ForbiddenAddress()):
+            return "its address is in a private network, which this installation does not allow", False
+        case aiohttp.ClientConnectorError(os_error=ConnectionRefusedError()):
+            return "connection refused", True
+        case aiohttp.ClientResponseError():
+            return "it did not answer in HTTP", False
+        case aiohttp.NonHttpUrlClientError() | ValueError():
+            return "its base URL or its credential is malformed", False
+    return "the network failed", True

@@ -1,0 +1,153 @@
+"""What crosses the border of the providers app: the catalogue, targets, usage.
+
+Prices are integers: nano-USD per million tokens, and nano-USD per single web search.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Nano-USD per million tokens of each class; `web_search` is nano-USD per search."""
+
+    input: int
+    output: int
+    cache_read: int
+    cache_write: int
+    cache_write_1h: int
+    web_search: int = 0
+
+
+@dataclass(slots=True)
+class Usage:
+    """The token classes of one answer, as the provider told them. None: it did not tell.
+
+    `input_tokens` never includes cached tokens, on any wire (architecture, section 5).
+    `reasoning_tokens` are part of `output_tokens`.
+    """
+
+    input_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    cache_write_1h_tokens: int | None = None
+    output_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    web_searches: int = 0
+
+
+class RetryClass(StrEnum):
+    SAME_TARGET = "same_target"
+    NEXT_TARGET = "next_target"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamFailure:
+    """What went wrong at a provider, in the terms of the Anthropic API.
+
+    `status` and `type` are what the client gets (interfaces.md, errors); `upstream_status`
+    is what the provider answered, None when it did not. `body` is set when the provider's
+    own error body is to reach the client unmodified (Anthropic wire). `paid` means that the
+    provider may charge for the attempt, so it must not be repeated."""
+
+    status: int
+    type: str
+    message: str
+    retry: RetryClass = RetryClass.NEVER
+    retry_after: float | None = None
+    upstream_status: int | None = None
+    body: bytes | None = None
+    should_retry: bool | None = None
+    paid: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds. `idle` is the longest silence between two reads of a stream."""
+
+    connect: float = 10.0
+    first_byte: float = 300.0
+    idle: float = 300.0
+    total: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialSecret:
+    id: int
+    weight: int
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A mapping chosen for a request: where it goes and what it costs the operator."""
+
+    mapping_id: int
+    provider_id: int
+    provider: str
+    kind: str
+    wire: str
+    base_url: str
+    actual_model: str
+    priority: int
+    weight: int
+    cost: Price
+    timeouts: Timeouts
+    credentials: tuple[CredentialSecret, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What customers ask for and pay for."""
+
+    id: int
+    name: str
+    display_name: str
+    description: str
+    context_window: int | None
+    max_output: int | None
+    vision: bool
+    tools: bool
+    thinking: bool
+    price: Price | None
+    targets: tuple[Target, ...]
+    created_at: str = "1970-01-01T00:00:00Z"
+    discoverable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A router profile. None in a field: not set here, the next wider profile decides."""
+
+    default: str | None = None
+    think: str | None = None
+    websearch: str | None = None
+    image: str | None = None
+    long_context: str | None = None
+    background: str | None = None
+    subagent: str | None = None
+    safety: str | None = None
+    long_context_threshold: int | None = None
+    auto_map_regex: str | None = None
+    background_regex: str | None = None
+    think_efforts: frozenset[str] | None = None
+    think_in_plan_mode: bool | None = None
+    pin_explicit_model: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """The immutable snapshot of everything the gateway needs to know to serve a request.
+
+    `models` holds enabled models by name, each with the targets of enabled mappings on
+    enabled providers, best priority first. Profiles are as stored: merge them with
+    `profile_for`."""
+
+    version: int = 0
+    models: Mapping[str, Model] = field(default_factory=dict)
+    providers: frozenset[str] = frozenset()
+    platform_profile: Profile = Profile()
+    organization_profiles: Mapping[int, Profile] = field(default_factory=dict)
+    key_profiles: Mapping[int, Profile] = field(default_factory=dict)

@@ -1,0 +1,134 @@
+"""The anthropic wire: pass-through. What we do not have to change reaches the other side
+byte for byte, both ways (translation.md 1.5).
+
+Changed in a request: `model`, `max_tokens` when credits afford less, and for servers that
+are not Anthropic's own `safeguards`, which holds the client's local paths and rules. Changed
+in an answer: `message.model`, which names the public model.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Raw
+
+from providers.errors import UpstreamError
+from providers.types import Model, Target, UpstreamFailure, Usage
+from providers.wire.anthropic_errors import broken_answer, failure_in_stream, failure_of_answer
+from providers.wire.anthropic_stream import AnthropicStreamDecoder, renamed
+from providers.wire.anthropic_usage import NO_USAGE, update_usage
+from providers.wire.base import DecodedResponse, OutboundRequest
+from providers.wire.errors import error_parts
+from providers.wire.request import MessagesRequest
+
+ANTHROPIC = "anthropic"
+VERSION = "2023-06-01"
+FORWARDED = ("anthropic-", "x-stainless-", "x-claude-code-")
+FORWARDED_EXACTLY = frozenset({"x-app", "user-agent"})
+FORWARDED_ELSEWHERE = ("anthropic-version", "anthropic-beta")
+USER_AGENT = "ccm"
+
+
+class AnthropicWire:
+    name = "anthropic"
+
+    def encode(
+        self,
+        request: MessagesRequest,
+        *,
+        target: Target,
+        model: Model,  # noqa: ARG002  other wires need its capabilities
+        max_tokens: int,
+        client_headers: Mapping[str, str],
+    ) -> OutboundRequest:
+        changed: dict[str, Any] = {}
+        if request.model != target.actual_model:
+            changed["model"] = target.actual_model
+        if max_tokens < request.max_tokens:
+            changed["max_tokens"] = max_tokens
+        if target.kind != ANTHROPIC and "safeguards" in request.fields:
+            changed["safeguards"] = None
+        edited = request.with_fields(**changed) if changed else request
+        return OutboundRequest(
+            url=messages_url(target.base_url, beta="anthropic-beta" in client_headers),
+            body=edited.encode(),
+            headers=_headers(client_headers, target.kind),
+        )
+
+    def stream_decoder(
+        self,
+        *,
+        request: MessagesRequest,  # noqa: ARG002  other wires translate tool names and ids by it
+        target: Target,
+        model: Model,
+    ) -> AnthropicStreamDecoder:
+        return AnthropicStreamDecoder(target=target, model_name=model.name)
+
+    def decode_response(
+        self,
+        body: bytes,
+        *,
+        request: MessagesRequest,  # noqa: ARG002  as above
+        target: Target,
+        model: Model,
+    ) -> DecodedResponse:
+        try:
+            message = msgspec.json.decode(body, type=_Message)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+            raise UpstreamError(_no_message(body, target)) from None
+        usage = Usage()
+        update_usage(usage, message.usage)
+        return DecodedResponse(
+            body=body if message.model == model.name else renamed(body, model.name),
+            usage=usage,
+            stop_reason=message.stop_reason,
+            output_chars=sum(block.chars for block in message.content),
+        )
+
+    def decode_error(self, status: int, headers: Mapping[str, str], body: bytes, *, target: Target) -> UpstreamFailure:
+        return failure_of_answer(status, headers, body, target=target)
+
+
+class _Content(msgspec.Struct):
+    text: str | None = None
+    thinking: str | None = None
+    input: Raw = Raw(b"")
+
+    @property
+    def chars(self) -> int:
+        return len(self.text or "") + len(self.thinking or "") + len(bytes(self.input))
+
+
+class _Message(msgspec.Struct):
+    type: Literal["message"]
+    content: list[_Content]
+    model: str = ""
+    stop_reason: str | None = None
+    usage: Raw = NO_USAGE
+
+
+def messages_url(base_url: str, *, beta: bool) -> str:
+    """The endpoint under `base_url`, which may end in `/` or `/v1`."""
+    base = base_url.rstrip("/").removesuffix("/v1")
+    return f"{base}/v1/messages?beta=true" if beta else f"{base}/v1/messages"
+
+
+def _headers(client_headers: Mapping[str, str], kind: str) -> dict[str, str]:
+    own = {"content-type": "application/json", "accept": "application/json"}
+    if kind == ANTHROPIC:
+        passed = {name: value for name, value in client_headers.items() if _is_forwarded(name)}
+    else:
+        passed = {name: client_headers[name] for name in FORWARDED_ELSEWHERE if name in client_headers}
+    return {"anthropic-version": VERSION, "user-agent": USER_AGENT, **passed, **own}
+
+
+def _is_forwarded(name: str) -> bool:
+    return name.startswith(FORWARDED) or name in FORWARDED_EXACTLY
+
+
+def _no_message(body: bytes, target: Target) -> UpstreamFailure:
+    """A 200 that holds no Message: an error body, or no JSON at all."""
+    kind, said = error_parts(body)
+    if said:
+        return failure_in_stream(kind, said, target=target)
+    return broken_answer(target, "answered with something that is not a Message")

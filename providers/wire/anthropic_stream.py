@@ -1,0 +1,288 @@
+"""Watches an Anthropic event stream while its bytes pass through.
+
+Events leave as they came, unknown ones included; only `message.model` is rewritten. What
+other servers of this format get wrong is put right: missing `event:` lines, CR line ends,
+a repeated message_start, a missing message_stop (translation.md 2.2).
+"""
+
+import msgspec
+from msgspec import Raw
+
+from providers.types import Target, UpstreamFailure, Usage
+from providers.wire.anthropic_errors import broken_answer, failure_in_stream
+from providers.wire.anthropic_usage import NO_USAGE, update_usage
+from providers.wire.errors import error_parts
+from providers.wire.sse import MAX_EVENT_BYTES, render
+
+MESSAGE_STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+DELTA = b"event: content_block_delta\ndata: "
+PING = b"event: ping\n"
+
+
+class _StartedMessage(msgspec.Struct):
+    model: str = ""
+    usage: Raw = NO_USAGE
+
+
+class _MessageStart(msgspec.Struct):
+    message: _StartedMessage
+
+
+class _BlockType(msgspec.Struct):
+    type: str = ""
+    text: str | None = None
+
+
+class _BlockStart(msgspec.Struct):
+    index: int
+    content_block: _BlockType
+
+
+class _Delta(msgspec.Struct):
+    text: str = ""
+    partial_json: str = ""
+    thinking: str = ""
+
+
+class _BlockDelta(msgspec.Struct):
+    delta: _Delta
+
+
+class _StopReason(msgspec.Struct):
+    stop_reason: str | None = None
+
+
+class _MessageDelta(msgspec.Struct):
+    delta: _StopReason
+    usage: Raw = NO_USAGE
+
+
+class _Typed(msgspec.Struct):
+    type: str = ""
+    error: Raw = Raw(b"")
+
+
+_message_start = msgspec.json.Decoder(_MessageStart)
+_block_start = msgspec.json.Decoder(_BlockStart)
+_block_delta = msgspec.json.Decoder(_BlockDelta)
+_message_delta = msgspec.json.Decoder(_MessageDelta)
+_typed = msgspec.json.Decoder(_Typed)
+_fields = msgspec.json.Decoder(dict[str, Raw])
+
+
+def renamed(message: bytes | Raw, model_name: str) -> bytes:
+    """A Message (JSON) with another `model`, its other fields byte for byte."""
+    fields = _fields.decode(message)
+    fields["model"] = Raw(msgspec.json.encode(model_name))
+    return msgspec.json.encode(fields)
+
+
+class AnthropicStreamDecoder:
+    """See `StreamDecoder`. Bytes may be cut anywhere; an event passes on once it is complete."""
+
+    def __init__(self, *, target: Target, model_name: str) -> None:
+        self._target = target
+        self._model_name = model_name
+        self._buffer = b""
+        self._started = False
+        self.usage = Usage()
+        self.has_content = False
+        self.finished = False
+        self.failure: UpstreamFailure | None = None
+        self.stop_reason: str | None = None
+        self.output_chars = 0
+        self.open_thinking_index: int | None = None
+        self._frame = 0
+        """Bytes of a delta event of the open block beside its text, taken from the block's first
+        delta; 0: not known yet. The rest of a run of deltas is then counted without decoding it."""
+
+    def feed(self, data: bytes) -> bytes:
+        if self._is_over():
+            return b""
+        if self._frame and not self._buffer and data.startswith(DELTA) and data.endswith(b"\n\n"):
+            # Nothing but whole deltas of the open block: most of what a stream is made of.
+            deltas = data.count(DELTA)
+            if data.count(b"\n\n") == deltas:
+                self.output_chars += max(0, len(data) - deltas * self._frame)
+                return data
+        buffer = self._buffer + data if self._buffer else data
+        if b"\r" in buffer:
+            buffer = _line_feeds(buffer)
+        end = buffer.rfind(b"\n\n")
+        if end < 0:
+            self._buffer = buffer
+            if len(buffer) > MAX_EVENT_BYTES:
+                self.failure = broken_answer(self._target, "sent an event of more than 16 MiB")
+            return b""
+        self._buffer = buffer[end + 2 :]
+        return self._events(buffer[:end])
+
+    def close(self) -> bytes:
+        if self._is_over():
+            return b""
+        rest, self._buffer = self._buffer.strip(b"\r\n"), b""
+        passed = self._events(rest) if rest and self._looks_like_event(rest) else b""
+        if self._is_over():
+            return passed
+        if self.stop_reason is not None:
+            self.finished = True
+            return passed + MESSAGE_STOP
+        self.failure = self._cut(rest)
+        return passed
+
+    def _is_over(self) -> bool:
+        return self.failure is not None or self.finished
+
+    def _looks_like_event(self, rest: bytes) -> bool:
+        """Whether the unended last event is whole: its JSON must have arrived entirely."""
+        _, found, data = rest.partition(b"data:")
+        try:
+            _typed.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return False
+        return bool(found)
+
+    def _cut(self, rest: bytes) -> UpstreamFailure:
+        if not self._started:
+            kind, said = error_parts(rest)
+            if said:
+                return failure_in_stream(kind, said, target=self._target)
+            if rest and not rest.startswith((b"event:", b"data:", b":")):
+                return broken_answer(self._target, "answered with something that is not an event stream")
+        return broken_answer(self._target, "cut its answer off before the end")
+
+    def _events(self, events: bytes) -> bytes:
+        passed: list[bytes] = []
+        for event in events.split(b"\n\n"):
+            if event.startswith(DELTA):
+                self._count(event)
+                passed.append(event)
+            elif not event.startswith(PING):
+                changed = self._event(event)
+                if self.failure is not None:
+                    break
+                if changed:
+                    passed.append(changed)
+                if self.finished:
+                    break
+            else:
+                passed.append(event)
+        if not passed:
+            return b""
+        passed.append(b"")
+        return b"\n\n".join(passed)
+
+    def _count(self, event: bytes) -> None:
+        try:
+            delta = _block_delta.decode(event[len(DELTA) :]).delta
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return
+        chars = len(delta.text) + len(delta.partial_json) + len(delta.thinking)
+        self.output_chars += chars
+        if chars:
+            # As JSON the text may be longer than it is: then the frame is a little too large, never too small.
+            self._frame = len(event) + 2 - chars
+
+    def _event(self, event: bytes) -> bytes:
+        """What is to be passed on for `event`, which is no well-formed delta; b"" for nothing."""
+        name, data = _name_and_data(event)
+        if not data:
+            return event
+        if not name:
+            name = _type_of(data)
+            event = render(name, data)[:-2] if name else event
+        try:
+            return self._known_event(name, data, event)
+        except msgspec.ValidationError:
+            # JSON of another shape than we know: pass it on, and let the client judge.
+            self.has_content = self.has_content or name in {"content_block_start", "message_delta"}
+            return event
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            self.failure = broken_answer(self._target, f"sent a broken {name or 'event'}")
+            return b""
+
+    def _known_event(self, name: str, data: bytes, event: bytes) -> bytes:
+        match name:
+            case "message_start":
+                return self._message_start(data, event)
+            case "content_block_start":
+                self._block_start(data)
+            case "content_block_delta":
+                self._count(DELTA + data)
+            case "content_block_stop":
+                self.open_thinking_index = None
+            case "message_delta":
+                self._message_delta(data)
+            case "message_stop":
+                self.has_content = True
+                self.finished = True
+            case "error":
+                self._error(data)
+            case "" if data == b"[DONE]":
+                return b""
+            case _ if b'"error"' in data and _is_error(data):
+                self._error(data)
+        return event
+
+    def _message_start(self, data: bytes, event: bytes) -> bytes:
+        message = _message_start.decode(data).message
+        update_usage(self.usage, message.usage)
+        if self._started:
+            return b""
+        self._started = True
+        if message.model == self._model_name:
+            return event
+        fields = _fields.decode(data)
+        fields["message"] = Raw(renamed(fields["message"], self._model_name))
+        return b"event: message_start\ndata: " + msgspec.json.encode(fields)
+
+    def _block_start(self, data: bytes) -> None:
+        self._frame = 0
+        start = _block_start.decode(data)
+        self.has_content = True
+        self.output_chars += len(start.content_block.text or "")
+        self.open_thinking_index = start.index if start.content_block.type == "thinking" else None
+
+    def _message_delta(self, data: bytes) -> None:
+        told = _message_delta.decode(data)
+        self.has_content = True
+        self.stop_reason = told.delta.stop_reason or self.stop_reason
+        update_usage(self.usage, told.usage)
+
+    def _error(self, data: bytes) -> None:
+        kind, said = error_parts(data)
+        self.failure = failure_in_stream(kind, said, target=self._target)
+
+
+def _line_feeds(buffer: bytes) -> bytes:
+    """`buffer` with LF line ends. A CR at its very end stays: it may be half of a CRLF."""
+    held = b"\r" if buffer.endswith(b"\r") else b""
+    body = buffer[: len(buffer) - len(held)]
+    return body.replace(b"\r\n", b"\n").replace(b"\r", b"\n") + held
+
+
+def _name_and_data(event: bytes) -> tuple[str, bytes]:
+    name = ""
+    data: list[bytes] = []
+    for line in event.split(b"\n"):
+        if line.startswith(b"data:"):
+            data.append(line[5:].removeprefix(b" "))
+        elif line.startswith(b"event:"):
+            name = line[6:].strip().decode("utf-8", "replace")
+    return name, b"\n".join(data)
+
+
+def _type_of(data: bytes) -> str:
+    try:
+        typed = _typed.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+    return typed.type or ("error" if bytes(typed.error) else "")
+
+
+def _is_error(data: bytes) -> bool:
+    """Whether an event of another name is an error: `error` at its top level, and not null."""
+    try:
+        return bytes(_typed.decode(data).error) not in (b"", b"null")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False

@@ -1,0 +1,225 @@
+"""The state machine between a provider's deltas and Anthropic's blocks.
+
+Providers interleave text, reasoning and several tool calls as they please; Anthropic's blocks
+stand one after the other. One block is open at a time; what belongs to another tool call waits
+until the open one is complete (translation.md 1.8).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from providers.wire.openai_chat.chunks import Delta, Function, ToolCall, reasoning_of
+from providers.wire.openai_chat.emitters import Emitter
+
+TEXT = "text"
+THINKING = "thinking"
+TOOL = "tool"
+
+
+class _Call:
+    """A tool call on its way. `waiting` are its argument pieces that are not emitted yet."""
+
+    __slots__ = ("arguments", "id", "index", "name", "streams", "waiting")
+
+    def __init__(self, index: int | None, call_id: str) -> None:
+        self.index = index
+        self.id = call_id
+        self.name = ""
+        self.arguments = ""
+        self.waiting: list[str] = []
+        self.streams = False
+        """Its arguments are a JSON object so far: pieces may go out as they come."""
+
+    def add(self, arguments: str) -> None:
+        self.arguments += arguments
+        self.waiting.append(arguments)
+        self.streams = self.streams or self.arguments.lstrip()[:1] == "{"
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the arguments are a whole JSON object by now."""
+        if not self.streams or not self.arguments.rstrip().endswith("}"):
+            return False
+        try:
+            msgspec.json.decode(self.arguments)
+        except (msgspec.DecodeError, RecursionError):
+            return False
+        return True
+
+
+class BlockAssembler:
+    """Gets deltas, drives an emitter. `names` turns functions' names back into the tools';
+    `fallback_name` is for a call that never gets one."""
+
+    def __init__(self, emitter: Emitter, *, names: Mapping[str, str], fallback_name: str) -> None:
+        self._emitter = emitter
+        self._names = names
+        self._fallback_name = fallback_name
+        self._calls: list[_Call] = []
+        self._queue: list[_Call] = []
+        """Calls that are not closed; the first one's block is open when `open` is TOOL."""
+        self._blank = ""
+        self._held: list[tuple[str, str]] = []
+        self.open: str | None = None
+        self.called = False
+        self.refused = False
+        self.chars = 0
+
+    def add(self, delta: Delta) -> None:
+        """Take the deltas of one chunk, reasoning first, calls last."""
+        reasoning = reasoning_of(delta)
+        if reasoning:
+            self._say(THINKING, reasoning)
+        if delta.content:
+            self._say(TEXT, delta.content)
+        if delta.refusal:
+            self.refused = True
+            self._say(TEXT, delta.refusal)
+        for call in delta.tool_calls or ():
+            self._add_call(call)
+        if delta.function_call is not None:
+            self._add_call(ToolCall(index=0, function=delta.function_call))
+
+    def finish(self) -> None:
+        """Close what is open and emit all that waits: the answer is complete."""
+        while self._queue:
+            self._close_first_call()
+        self._write_held()
+        self._close_block()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether no tool call has stopped in the middle of its arguments."""
+        return all(call.is_complete for call in self._queue)
+
+    # -- text and reasoning
+
+    def _say(self, kind: str, text: str) -> None:
+        if self._queue:
+            self._advance(text_waits=True)
+        if self._queue:
+            # The open call is not complete: its arguments come first, wherever they are.
+            self._held.append((kind, text))
+            return
+        if self._held:
+            self._write_held()
+        self._write(kind, text)
+
+    def _write_held(self) -> None:
+        held, self._held = self._held, []
+        for kind, text in held:
+            self._write(kind, text)
+
+    def _write(self, kind: str, text: str) -> None:
+        if self.open is not kind:
+            text = self._blank + text if kind is TEXT else text
+            if kind is TEXT and text.isspace():
+                # Anthropic refuses blank blocks when they come back: open one for real text only.
+                self._blank = text
+                return
+            self._open_block(kind)
+        self.chars += len(text)
+        self._emitter.piece(text)
+
+    def _open_block(self, kind: str) -> None:
+        self._close_block()
+        self._blank = ""
+        self.open = kind
+        if kind is TEXT:
+            self._emitter.open_text()
+        elif kind is THINKING:
+            self._emitter.open_thinking()
+
+    def _close_block(self) -> None:
+        if self.open is not None:
+            self._emitter.close()
+            self.open = None
+
+    # -- tool calls
+
+    def _add_call(self, delta: ToolCall) -> None:
+        function = delta.function or Function()
+        arguments = _json_text(function.arguments)
+        call = self._call_of(delta, function.name or "", arguments)
+        call.name = call.name or function.name or ""
+        if call not in self._queue:
+            return  # closed already: its arguments were complete
+        if arguments:
+            self.chars += len(arguments)
+            call.add(arguments)
+        self._advance(text_waits=False)
+
+    def _call_of(self, delta: ToolCall, name: str, arguments: str) -> _Call:
+        """The call that `delta` continues, or a new one (rules 1 and 2 of 1.8)."""
+        known = self._known_call(delta, name)
+        if known is not None:
+            another = bool(delta.id and known.id and delta.id != known.id and name)
+            repeated = bool(name and known.name and arguments and known.is_complete)
+            if not another and not repeated:
+                known.id = known.id or delta.id or ""
+                return known
+        call = _Call(delta.index, delta.id or "")
+        self._calls.append(call)
+        self._queue.append(call)
+        return call
+
+    def _known_call(self, delta: ToolCall, name: str) -> _Call | None:
+        latest = reversed(self._calls)
+        if delta.index is not None:
+            return next((call for call in latest if call.index == delta.index), None)
+        if delta.id:
+            return next((call for call in latest if call.id == delta.id), None)
+        last = self._calls[-1] if self._calls else None
+        return None if last is None or (name and last.name) else last
+
+    def _advance(self, *, text_waits: bool) -> None:
+        """Emit what the first call has; close it once it is complete and something else waits."""
+        while self._queue and self._queue[0].name:
+            first = self._queue[0]
+            self._emit(first)
+            something_waits = text_waits or len(self._queue) > 1
+            if not something_waits or not first.is_complete:
+                return
+            self._close_first_call()
+
+    def _emit(self, call: _Call) -> None:
+        if self.open is not TOOL:
+            self._open_block(TOOL)
+            self.called = True
+            name = call.name or self._fallback_name
+            self._emitter.open_tool(self._names.get(name, name))
+        if call.streams:
+            for piece in call.waiting:
+                self._emitter.piece(piece)
+            call.waiting = []
+
+    def _close_first_call(self) -> None:
+        call = self._queue.pop(0)
+        if not call.name and not call.arguments:
+            return
+        self._emit(call)
+        if not call.streams:
+            text = _unwrapped(call.arguments)
+            if text:
+                self._emitter.piece(text)
+        self._close_block()
+
+
+def _json_text(arguments: Any) -> str:
+    if arguments is None:
+        return ""
+    return arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
+
+
+def _unwrapped(arguments: str) -> str:
+    """Arguments that are no object: nothing for null, the object inside for JSON in a string,
+    and anything else as it is, for the client to refuse."""
+    try:
+        told = msgspec.json.decode(arguments)
+    except (msgspec.DecodeError, RecursionError):
+        return arguments.strip()
+    if told is None:
+        return ""
+    return told if isinstance(told, str) and told.lstrip().startswith("{") else arguments

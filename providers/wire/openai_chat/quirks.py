@@ -1,0 +1,117 @@
+"""What a provider's Chat Completions do differently, by kind. A new provider is a row.
+
+Source: translation.md 1.2 (fields), 1.3 (reasoning), 1.4 (schemas) and 2 (providers). The
+default suits a server that we know nothing about: it gets the least that can be refused.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+LOW_TO_HIGH = ("low", "medium", "high")
+
+OPENAI_REASONING = re.compile(r"(?:^|/)(?:o\d|gpt-(?:[5-9]|\d\d)|codex)(?!.*-chat)")
+"""OpenAI's reasoning models by name: they take `max_completion_tokens`, no sampling and no `stop`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quirks:
+    """`reasoning` is the form in which the provider takes how much to think, for models whose
+    name matches `reasoning_models` ("": all); `efforts` the levels it knows, lowest first."""
+
+    max_tokens: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    system_in_place: bool = False
+    """Takes `system` messages in the middle of a conversation."""
+    files: bool = False
+    """Reads PDFs as `file` parts."""
+    tool_ids: Literal["plain", "nine", "counted"] = "plain"
+    """Plain: up to 40 characters; nine: nine letters and digits; counted: `functions.name:0`."""
+    required_choice: Literal["required", "any"] = "required"
+    named_choice: bool = True
+    """`tool_choice` may name a function."""
+    reasoning: Literal["effort", "openrouter", "switch", "none"] = "effort"
+    reasoning_models: str = r"gpt-oss"
+    efforts: tuple[str, ...] = LOW_TO_HIGH
+    replays_reasoning: bool = False
+    """Wants its `reasoning_content` back."""
+    fixed_sampling: bool = False
+    """Its thinking models refuse temperature and top_p."""
+    top_k: bool = False
+    strict: bool = False
+    """Takes `strict` on functions and schemas."""
+    json_schema: bool = True
+    """Takes `response_format` of the type json_schema."""
+    user: bool = False
+    """Takes `user` and `prompt_cache_key`."""
+    continues_prefix: bool = False
+    """Needs `prefix` on an assistant message at the end."""
+    schema_without: frozenset[str] = frozenset()
+    """JSON Schema keywords that it refuses."""
+    output_is_the_rest: bool = False
+    """Counts thinking in `total_tokens` only."""
+
+
+DEFAULT = Quirks()
+
+QUIRKS: dict[str, Quirks] = {
+    "openai": Quirks(
+        max_tokens="max_completion_tokens",
+        system_in_place=True,
+        files=True,
+        reasoning_models="",
+        fixed_sampling=True,
+        strict=True,
+        user=True,
+    ),
+    "openrouter": Quirks(
+        files=True,
+        reasoning="openrouter",
+        reasoning_models="",
+        efforts=("minimal", "low", "medium", "high", "xhigh"),
+        top_k=True,
+    ),
+    "deepseek": Quirks(
+        system_in_place=True, reasoning="switch", reasoning_models="", replays_reasoning=True, json_schema=False
+    ),
+    "moonshot": Quirks(
+        tool_ids="counted", reasoning="none", replays_reasoning=True, fixed_sampling=True, json_schema=False
+    ),
+    "kimi": Quirks(
+        tool_ids="counted", reasoning="none", replays_reasoning=True, fixed_sampling=True, json_schema=False
+    ),
+    "z.ai": Quirks(reasoning="switch", reasoning_models="", json_schema=False),
+    "groq": Quirks(max_tokens="max_completion_tokens"),
+    "cerebras": Quirks(max_tokens="max_completion_tokens"),
+    "together": Quirks(top_k=True),
+    "fireworks": Quirks(top_k=True),
+    "vllm": Quirks(top_k=True, schema_without=frozenset({"additionalProperties"})),
+    "mistral": Quirks(
+        tool_ids="nine",
+        required_choice="any",
+        named_choice=False,
+        reasoning="none",
+        continues_prefix=True,
+        schema_without=frozenset({"$id", "$schema", "additionalProperties"}),
+    ),
+    "xai": Quirks(system_in_place=True, reasoning_models=r"grok-3-mini", efforts=("low", "high")),
+    "gemini": Quirks(
+        reasoning_models=r"gemini-(?:2\.5|[3-9])",
+        output_is_the_rest=True,
+        schema_without=frozenset(
+            {
+                "$id", "$schema", "additionalProperties", "const", "exclusiveMaximum", "exclusiveMinimum", "else", "if",
+                "not", "patternProperties", "propertyNames", "then",
+            }
+        ),
+    ),
+}  # fmt: skip
+
+
+def quirks_of(kind: str) -> Quirks:
+    return QUIRKS.get(kind, DEFAULT)
+
+
+def is_openai_reasoning(kind: str, model: str) -> bool:
+    """Whether `model` is one of OpenAI's reasoning models, at OpenAI or behind a server of an
+    unknown make; the other kinds translate for such models themselves."""
+    return (kind == "openai" or kind not in QUIRKS) and OPENAI_REASONING.search(model) is not None

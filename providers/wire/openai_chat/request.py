@@ -1,0 +1,118 @@
+"""A MessagesRequest as a Chat Completions request.
+
+Only fields named here are sent: whatever else the client says (its permission rules and
+local paths in `safeguards`, betas, cache marks) never reaches the provider.
+"""
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from providers.types import Model, Target
+from providers.wire.openai_chat.history import system_text, turns_of
+from providers.wire.openai_chat.messages import MessageWriter
+from providers.wire.openai_chat.quirks import Quirks, is_openai_reasoning, quirks_of
+from providers.wire.openai_chat.reasoning import OFF, reasoning_fields, takes_sampling, wanted_effort
+from providers.wire.openai_chat.tools import choice_of, functions_of, is_strict
+from providers.wire.request import MessagesRequest
+
+MAX_STOPS = 4
+PATH = "/chat/completions"
+SESSION = "_session_"
+
+
+def body_of(request: MessagesRequest, *, target: Target, model: Model, max_tokens: int) -> bytes:
+    """The request's body. Raises InvalidRequest.
+
+    The fields' order is fixed, with `messages` last but for the stream's: what changes least
+    comes first."""
+    quirks = quirks_of(target.kind)
+    turns = turns_of(request)
+    functions = functions_of(request, turns, quirks) if model.tools else []
+    structured, instruction = _response_format(request, quirks)
+    thinking = model.thinking and wanted_effort(request) != OFF
+    writer = MessageWriter(target=target, model=model, quirks=quirks, thinking=thinking)
+    system = "\n\n".join(text for text in (system_text(request), instruction) if text)
+    body: dict[str, Any] = {"model": target.actual_model}
+    if functions:
+        body["tools"] = functions
+        body |= choice_of(request, {function["function"]["name"] for function in functions}, quirks)
+    body["messages"] = writer.write(system, turns)
+    body |= _limits(request, target, model, quirks, max_tokens)
+    body |= _sampling(request, target, model, quirks)
+    body |= reasoning_fields(request, target=target, model=model, quirks=quirks, has_tools=bool(functions))
+    body |= structured
+    if quirks.user:
+        body |= _user(request)
+    if request.stream:
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
+    return msgspec.json.encode(body)
+
+
+def url_of(target: Target) -> str:
+    base = target.base_url.rstrip("/")
+    return base if base.endswith(PATH) else base + PATH
+
+
+def _limits(request: MessagesRequest, target: Target, model: Model, quirks: Quirks, max_tokens: int) -> dict[str, Any]:
+    reasoning = is_openai_reasoning(target.kind, target.actual_model)
+    name = "max_completion_tokens" if reasoning else quirks.max_tokens
+    fields: dict[str, Any] = {name: min(max_tokens, model.max_output or max_tokens)}
+    stops = request.value("stop_sequences")
+    if isinstance(stops, list) and not reasoning:
+        sent = [stop for stop in stops if isinstance(stop, str) and stop][:MAX_STOPS]
+        if sent:
+            fields["stop"] = sent
+    return fields
+
+
+def _sampling(request: MessagesRequest, target: Target, model: Model, quirks: Quirks) -> dict[str, Any]:
+    if not takes_sampling(target, model, quirks):
+        return {}
+    names = ("temperature", "top_p", "top_k") if quirks.top_k else ("temperature", "top_p")
+    values = {name: request.value(name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _response_format(request: MessagesRequest, quirks: Quirks) -> tuple[dict[str, Any], str]:
+    """The fields for an answer in a JSON Schema; or, for a provider without them, what to tell
+    the model instead."""
+    form = request.output_config.format
+    wanted = msgspec.json.decode(form) if isinstance(form, msgspec.Raw) else None
+    if (
+        not isinstance(wanted, dict)
+        or wanted.get("type") != "json_schema"
+        or not isinstance(wanted.get("schema"), dict)
+    ):
+        return {}, ""
+    schema = wanted["schema"]
+    if not quirks.json_schema:
+        text = msgspec.json.encode(schema).decode()
+        return {}, f"Answer with nothing but JSON that conforms to this JSON Schema:\n{text}"
+    described: dict[str, Any] = {"name": "structured_output", "schema": schema}
+    if quirks.strict and is_strict(schema):
+        described["strict"] = True
+    return {"response_format": {"type": "json_schema", "json_schema": described}}, ""
+
+
+def _user(request: MessagesRequest) -> dict[str, Any]:
+    """Who asks, unrecognisable; and the session, whose requests share a prompt cache."""
+    user_id = request.user_id
+    if not user_id:
+        return {}
+    fields = {"user": hashlib.sha256(user_id.encode()).hexdigest()}
+    session = _session(user_id)
+    if session:
+        fields["prompt_cache_key"] = session if len(session) <= 64 else hashlib.sha256(session.encode()).hexdigest()
+    return fields
+
+
+def _session(user_id: str) -> str:
+    """The client's session id in its `user_id`: JSON, or `user_…_session_<id>` of older clients."""
+    try:
+        told = msgspec.json.decode(user_id)
+    except (msgspec.DecodeError, RecursionError):
+        return user_id.rpartition(SESSION)[2] if SESSION in user_id else ""
+    session = told.get("session_id") if isinstance(told, dict) else None
+    return session if isinstance(session, str) else ""

@@ -1,0 +1,7 @@
+"""The wires by name. A provider's kind, or the operator's override, names one of them."""
+
+from providers.wire.anthropic import AnthropicWire
+from providers.wire.base import Wire
+from providers.wire.openai_chat import OpenAIChatWire
+
+WIRES: dict[str, Wire] = {wire.name: wire for wire in (AnthropicWire(), OpenAIChatWire())}

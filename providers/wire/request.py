@@ -1,0 +1,198 @@
+"""A parsed `/v1/messages` body that keeps the client's bytes.
+
+The list of fields is open: what we do not know survives, byte for byte, until a wire
+that cannot carry it drops it (architecture 3.3). Known fields are decoded on first use.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from providers.errors import InvalidRequest
+
+ROLES = Literal["user", "assistant", "system"]
+
+
+class Block(msgspec.Struct):
+    """A content block, as far as routing looks into it. `content` is a tool_result's, undecoded."""
+
+    type: str
+    text: str = ""
+    content: Raw | UnsetType = UNSET
+
+
+class Message(msgspec.Struct):
+    role: ROLES
+    content: str | list[Block]
+
+    @property
+    def blocks(self) -> list[Block]:
+        return [Block(type="text", text=self.content)] if isinstance(self.content, str) else self.content
+
+
+class Tool(msgspec.Struct):
+    type: str | None = None
+    name: str = ""
+
+
+class Thinking(msgspec.Struct):
+    type: str
+    budget_tokens: int | None = None
+
+
+class OutputConfig(msgspec.Struct):
+    effort: str | None = None
+    format: Raw | UnsetType = UNSET
+
+
+class Metadata(msgspec.Struct):
+    user_id: str | None = None
+
+
+_fields = msgspec.json.Decoder(dict[str, Raw])
+_string = msgspec.json.Decoder(str)
+_max_tokens = msgspec.json.Decoder(int)
+_flag = msgspec.json.Decoder(bool | None)
+_messages = msgspec.json.Decoder(list[Message])
+_system = msgspec.json.Decoder(str | list[Block] | None)
+_tools = msgspec.json.Decoder(list[Tool] | None)
+_thinking = msgspec.json.Decoder(Thinking | None)
+_output_config = msgspec.json.Decoder(OutputConfig | None)
+_metadata = msgspec.json.Decoder(Metadata | None)
+_anything = msgspec.json.Decoder()
+
+
+def _decode(decoder: "msgspec.json.Decoder[Any]", raw: Raw, name: str) -> Any:
+    try:
+        return decoder.decode(raw)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"{name}: {_reason(error, name)}") from None
+
+
+def _reason(error: Exception, name: str) -> str:
+    """msgspec's message with `$` replaced by the field's name: "Expected `int` … at messages[0]"."""
+    if isinstance(error, RecursionError):
+        return "is nested too deeply."
+    return str(error).replace("`$", f"`{name}") + "."
+
+
+class MessagesRequest:
+    """One request. Immutable: `with_fields` makes an edited copy."""
+
+    __slots__ = ("_decoded", "fields", "max_tokens", "messages", "model", "stream")
+
+    def __init__(self, fields: dict[str, Raw], *, counting: bool = False) -> None:
+        self.fields = fields
+        self._decoded: dict[str, Any] = {}
+        self.model: str = self._required("model", _string)
+        if not self.model.strip():
+            raise InvalidRequest("model: must name a model; GET /v1/models lists them.")
+        self.messages: list[Message] = self._required("messages", _messages)
+        if not self.messages:
+            raise InvalidRequest("messages: at least one message is required.")
+        self.max_tokens: int = 0 if counting else self._required("max_tokens", _max_tokens)
+        if self.max_tokens < 0 or (self.max_tokens == 0 and not counting):
+            raise InvalidRequest("max_tokens: must be at least 1.")
+        self.stream: bool = bool(self._typed("stream", _flag))
+
+    @classmethod
+    def parse(cls, body: bytes, *, counting: bool = False) -> "MessagesRequest":
+        """Parse a body; `counting` for count_tokens, which has no max_tokens.
+
+        Raises InvalidRequest with the field's name and what is wrong with it."""
+        try:
+            fields = _fields.decode(body)
+        except msgspec.ValidationError:
+            raise InvalidRequest("The request body must be a JSON object.") from None
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            raise InvalidRequest(f"The request body is not valid JSON: {error}.") from None
+        return cls(fields, counting=counting)
+
+    def _required(self, name: str, decoder: "msgspec.json.Decoder[Any]") -> Any:
+        raw = self.fields.get(name)
+        if raw is None:
+            raise InvalidRequest(f"{name}: field required.")
+        return _decode(decoder, raw, name)
+
+    def _typed(self, name: str, decoder: "msgspec.json.Decoder[Any]") -> Any:
+        if name not in self._decoded:
+            raw = self.fields.get(name)
+            self._decoded[name] = None if raw is None else _decode(decoder, raw, name)
+        return self._decoded[name]
+
+    @property
+    def system(self) -> str | list[Block] | None:
+        system: str | list[Block] | None = self._typed("system", _system)
+        return system
+
+    @property
+    def system_texts(self) -> list[str]:
+        system = self.system
+        if system is None:
+            return []
+        return [system] if isinstance(system, str) else [block.text for block in system]
+
+    @property
+    def tools(self) -> list[Tool]:
+        return self._typed("tools", _tools) or []
+
+    @property
+    def thinking(self) -> Thinking | None:
+        thinking: Thinking | None = self._typed("thinking", _thinking)
+        return thinking
+
+    @property
+    def output_config(self) -> OutputConfig:
+        return self._typed("output_config", _output_config) or OutputConfig()
+
+    @property
+    def user_id(self) -> str:
+        metadata: Metadata | None = self._typed("metadata", _metadata)
+        return (metadata.user_id if metadata else None) or ""
+
+    def value(self, name: str) -> Any:
+        """The field `name` as plain Python data, None when it is absent."""
+        raw = self.fields.get(name)
+        return None if raw is None else _decode(_anything, raw, name)
+
+    def raw(self, name: str) -> memoryview | bytes:
+        """The field's own bytes; empty when it is absent. For cheap `in` checks before decoding."""
+        raw = self.fields.get(name)
+        return b"" if raw is None else bytes(raw)
+
+    def check(self) -> None:
+        """Decode every known field, so that a wrong one is refused now (InvalidRequest)."""
+        _ = (self.system, self.tools, self.thinking, self.output_config, self.user_id)
+
+    def texts(self) -> Iterator[str]:
+        """Every text of the conversation that a model reads, undecorated."""
+        yield from self.system_texts
+        for message in self.messages:
+            for block in message.blocks:
+                yield block.text
+
+    def with_fields(self, **changed: Any) -> "MessagesRequest":
+        """A copy with the fields in `changed` replaced (a Raw is taken as it is, any other
+        value is encoded; None removes the field). The order of fields stays."""
+        fields = dict(self.fields)
+        for name, value in changed.items():
+            if value is None:
+                fields.pop(name, None)
+            else:
+                fields[name] = value if isinstance(value, Raw) else Raw(msgspec.json.encode(value))
+        copy = object.__new__(MessagesRequest)
+        copy.fields = fields
+        copy._decoded = {name: value for name, value in self._decoded.items() if name not in changed}
+        copy.model = _decode(_string, fields["model"], "model") if "model" in changed else self.model
+        copy.messages = _decode(_messages, fields["messages"], "messages") if "messages" in changed else self.messages
+        copy.max_tokens = (
+            _decode(_max_tokens, fields["max_tokens"], "max_tokens") if "max_tokens" in changed else self.max_tokens
+        )
+        copy.stream = bool(copy._typed("stream", _flag))
+        return copy
+
+    def encode(self) -> bytes:
+        """The body again: unchanged fields byte for byte as the client sent them."""
+        return msgspec.json.encode(self.fields)

@@ -1,0 +1,64 @@
+"""Server-sent events: bounded framing that survives any cut of the bytes, and rendering."""
+
+from providers.errors import ProvidersError
+
+MAX_EVENT_BYTES = 16 * 1024 * 1024
+
+
+class EventTooLarge(ProvidersError):
+    code = "event_too_large"
+
+
+class SseParser:
+    """Splits a byte stream into events. LF, CRLF and CR line ends; comments are skipped;
+    several `data:` lines are joined with LF (WHATWG HTML, 9.2.6)."""
+
+    __slots__ = ("_buffer",)
+
+    def __init__(self) -> None:
+        self._buffer = b""
+
+    def feed(self, data: bytes) -> list[tuple[str, bytes]]:
+        """The events that `data` completes, each as (name, data); the name is "" when unset.
+
+        Raises EventTooLarge when one event grows beyond MAX_EVENT_BYTES."""
+        buffer = self._buffer + data if self._buffer else data
+        if b"\r" in buffer:
+            # A CR at the very end may be the first half of CRLF: keep it for the next piece.
+            held = b"\r" if buffer.endswith(b"\r") else b""
+            body = buffer[: len(buffer) - len(held)].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+            if held and body.endswith(b"\n"):
+                body, held = body + b"\n", b""
+            buffer = body + held
+        end = buffer.rfind(b"\n\n")
+        if end < 0:
+            if len(buffer) > MAX_EVENT_BYTES:
+                raise EventTooLarge("The provider sent an event of more than 16 MiB.")
+            self._buffer = buffer
+            return []
+        self._buffer = buffer[end + 2 :]
+        return [event for part in buffer[:end].split(b"\n\n") if (event := _event(part)) is not None]
+
+    def rest(self) -> list[tuple[str, bytes]]:
+        """At the stream's end: the last event, if the closing blank line never came."""
+        part, self._buffer = self._buffer.rstrip(b"\r\n"), b""
+        event = _event(part) if part else None
+        return [event] if event else []
+
+
+def _event(part: bytes) -> tuple[str, bytes] | None:
+    name = ""
+    data: list[bytes] = []
+    for line in part.split(b"\n"):
+        if line.startswith(b"data:"):
+            data.append(line[6:] if line.startswith(b"data: ") else line[5:])
+        elif line.startswith(b"event:"):
+            name = line[6:].strip().decode("utf-8", "replace")
+    if not data and not name:
+        return None
+    return name, b"\n".join(data)
+
+
+def render(name: str, data: bytes) -> bytes:
+    """One event as Anthropic's clients want it: the `event:` line is required."""
+    return b"event: " + name.encode() + b"\ndata: " + data + b"\n\n"

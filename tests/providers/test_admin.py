@@ -1,0 +1,252 @@
+"""The operators' pages for providers, models, prices and routes."""
+
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.urls import reverse
+
+from accounts.models import User
+from providers.catalogue import LiveCatalogue
+from providers.connection import ConnectionResult
+from providers.models import Credential, Mapping, Model, ModelPrice, Provider, RouterProfile
+from tests.providers.catalogue_support import SECRET, make_mapping, make_model, make_provider
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def operator(client: Client) -> Client:
+    client.force_login(User.objects.create_superuser("operator@example.com", "a long password"))
+    return client
+
+
+@pytest.fixture
+def tested(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Which providers were called; the call itself has tests of its own."""
+    names: list[str] = []
+
+    def check(provider: Provider) -> ConnectionResult:
+        assert not connection.savepoint_ids, "called inside the transaction that saves"
+        names.append(provider.name)
+        return ConnectionResult(ok=False, words="acme could not be reached.", status=None, milliseconds=3)
+
+    monkeypatch.setattr("providers.admin.check", check)
+    return names
+
+
+def management(prefix: str, total: int, initial: int = 0) -> dict[str, Any]:
+    return {f"{prefix}-TOTAL_FORMS": total, f"{prefix}-INITIAL_FORMS": initial}
+
+
+def provider_form(**changed: Any) -> dict[str, Any]:
+    form = {"name": "acme", "kind": "openai", "base_url": "", "wire": "", "enabled": "on"}
+    timeouts = {"connect_timeout": 10, "first_byte_timeout": 300, "idle_timeout": 300, "total_timeout": 3600}
+    return {**form, **timeouts, **management("credentials", 0), **changed}
+
+
+def credential_row(place: int, **values: Any) -> dict[str, Any]:
+    row = {"label": "KEY", "weight": 1, "enabled": "on", "secret": "", **values}
+    return {f"credentials-{place}-{name}": value for name, value in row.items()}
+
+
+def messages_of(response: Any) -> list[tuple[str, str]]:
+    return [(message.level_tag, str(message)) for message in response.context["messages"]]
+
+
+def test_a_provider_is_made_and_its_secret_never_comes_back(operator, caplog):
+    form = provider_form() | management("credentials", 1) | credential_row(0, secret=SECRET)
+    response = operator.post(reverse("admin:providers_provider_add"), form, follow=True)
+    credential = Credential.objects.get()
+    assert credential.open_secret() == SECRET
+    page = operator.get(reverse("admin:providers_provider_change", args=(credential.provider_id,)))
+    history = operator.get(reverse("admin:providers_provider_history", args=(credential.provider_id,)))
+    assert "…wxyz" in page.content.decode()
+    for answer in (response, page, history):
+        assert SECRET not in answer.content.decode()
+        assert credential.sealed not in answer.content.decode()
+    assert SECRET not in caplog.text
+
+
+def test_an_empty_secret_keeps_the_stored_one_and_a_new_one_replaces_it(operator):
+    provider = make_provider("acme")
+    credential = Credential.objects.get()
+    url = reverse("admin:providers_provider_change", args=(provider.pk,))
+    ids = {"credentials-0-id": credential.pk, "credentials-0-provider": provider.pk}
+    form = provider_form() | management("credentials", 1, 1) | ids
+    operator.post(url, form | credential_row(0, label="renamed"))
+    credential.refresh_from_db()
+    assert (credential.label, credential.open_secret()) == ("renamed", SECRET)
+    operator.post(url, form | credential_row(0, secret="sk-replaced-0123456789"))
+    credential.refresh_from_db()
+    assert credential.open_secret() == "sk-replaced-0123456789"
+
+
+def test_a_refused_form_does_not_echo_the_secret(operator):
+    form = provider_form(name="") | management("credentials", 1) | credential_row(0, secret=SECRET)
+    response = operator.post(reverse("admin:providers_provider_add"), form)
+    assert response.status_code == 200
+    assert not Provider.objects.exists()
+    assert SECRET not in response.content.decode()
+
+
+def test_a_new_credential_needs_a_secret_without_spaces(operator):
+    for wrong in ("", "two words"):
+        form = provider_form() | management("credentials", 1) | credential_row(0, secret=wrong)
+        operator.post(reverse("admin:providers_provider_add"), form)
+        assert not Credential.objects.exists()
+
+
+def test_a_provider_without_credential_is_warned_of(operator):
+    response = operator.post(reverse("admin:providers_provider_add"), provider_form(), follow=True)
+    assert any(level == "warning" and "no enabled credential" in text for level, text in messages_of(response))
+
+
+def test_save_and_test_saves_first_and_shows_the_providers_words(operator, tested):
+    provider = make_provider("acme")
+    url = reverse("admin:providers_provider_change", args=(provider.pk,))
+    form = provider_form(first_byte_timeout=60, providers_provider_save_and_test="1")
+    response = operator.post(url, form, follow=True)
+    assert tested == ["acme"]
+    provider.refresh_from_db()
+    assert provider.first_byte_timeout == 60
+    assert response.redirect_chain[-1][0] == url
+    assert ("error", "acme: acme could not be reached. (3 ms)") in messages_of(response)
+    operator.post(url, form | {"kind": "nonsense"})
+    operator.get(url)
+    assert tested == ["acme"]
+
+
+def test_the_list_tests_and_switches_providers(operator, tested):
+    provider = make_provider("acme")
+    live = LiveCatalogue()
+    live.refresh_if_changed()
+    url = reverse("admin:providers_provider_changelist")
+    chosen = {"_selected_action": [provider.pk]}
+    operator.post(url, {"action": "test_selected", **chosen})
+    assert tested == ["acme"]
+    operator.post(url, {"action": "disable", **chosen})
+    live.refresh_if_changed()
+    assert live.current.providers == frozenset()
+    operator.post(url, {"action": "enable", **chosen})
+    live.refresh_if_changed()
+    assert live.current.providers == {"acme"}
+
+
+def model_form(**changed: Any) -> dict[str, Any]:
+    form = {"name": "m", "enabled": "on", "discoverable": "on", "tools": "on", "vision": "on"}
+    return {**form, **management("mappings", 0), **management("prices", 0), **changed}
+
+
+def price_row(place: int, **values: Any) -> dict[str, Any]:
+    return {f"prices-{place}-{name}": value for name, value in {"web_search": "0", **values}.items()}
+
+
+def test_a_model_with_mapping_and_price_is_served_at_once(operator):
+    provider = make_provider("acme")
+    mapping = {"provider": provider.pk, "actual_model": "upstream-m", "priority": 1, "weight": 1, "enabled": "on"}
+    form = (
+        model_form()
+        | management("mappings", 1)
+        | {f"mappings-0-{name}": value for name, value in {**mapping, "cost_web_search": "0"}.items()}
+        | management("prices", 1)
+        | price_row(0, input="1.5", output="6")
+    )
+    response = operator.post(reverse("admin:providers_model_add"), form, follow=True)
+    assert [level for level, _ in messages_of(response)] == ["success"]
+    live = LiveCatalogue()
+    live.refresh_if_changed()
+    model = live.current.models["m"]
+    assert model.price is not None
+    assert model.price.input == 1_500_000_000
+    assert model.targets[0].actual_model == "upstream-m"
+
+
+def test_a_model_without_price_or_provider_is_warned_of(operator):
+    response = operator.post(reverse("admin:providers_model_add"), model_form(), follow=True)
+    texts = [text for level, text in messages_of(response) if level == "warning"]
+    assert [text.split(":")[0] for text in texts] == ["Model m has no usable provider", "Model m has no price"]
+
+
+def test_prices_are_added_and_never_edited(operator):
+    model = make_model("m")
+    price = ModelPrice.objects.get()
+    url = reverse("admin:providers_model_change", args=(model.pk,))
+    rows = management("prices", 2, 1) | price_row(1, input="2", output="8")
+    edited = {"prices-0-id": price.pk, "prices-0-model": model.pk, **price_row(0, input="0", output="0")}
+    operator.post(url, model_form() | rows | edited)
+    price.refresh_from_db()
+    assert price.input == 1.25
+    assert ModelPrice.objects.count() == 2
+    past = price_row(1, input="2", output="8", effective_from_0="2021-01-01", effective_from_1="00:00:00")
+    response = operator.post(url, model_form() | rows | past)
+    assert "never" in response.content.decode() or "now or later" in response.content.decode()
+    assert ModelPrice.objects.count() == 2
+    change = operator.get(reverse("admin:providers_modelprice_change", args=(price.pk,)))
+    assert 'name="input"' not in change.content.decode()
+    assert (
+        operator.post(reverse("admin:providers_modelprice_delete", args=(price.pk,)), {"post": "yes"}).status_code
+        == 403
+    )
+
+
+def test_a_router_profile_tells_unset_from_off(operator):
+    make_model("m")
+    form = {"scope": "platform", "default": "m", "think": "-", "think_efforts": "max, xhigh"}
+    booleans = {"think_in_plan_mode": "unknown", "pin_explicit_model": "true"}
+    operator.post(reverse("admin:providers_routerprofile_add"), form | booleans)
+    profile = RouterProfile.objects.get()
+    assert (profile.default, profile.think, profile.websearch) == ("m", "", None)
+    assert (profile.think_efforts, profile.pin_explicit_model, profile.think_in_plan_mode) == (
+        ["max", "xhigh"],
+        True,
+        None,
+    )
+    page = operator.get(reverse("admin:providers_routerprofile_change", args=(profile.pk,))).content.decode()
+    assert '<option value="-" selected>' in page
+    second = operator.post(reverse("admin:providers_routerprofile_add"), form | booleans)
+    assert "There is a platform profile already." in second.content.decode()
+
+
+def test_a_route_that_is_no_model_stays_when_the_profile_is_saved(operator):
+    profile = RouterProfile.objects.create(scope="platform", default="acme/m")
+    url = reverse("admin:providers_routerprofile_change", args=(profile.pk,))
+    operator.post(url, {"scope": "platform", "default": "acme/m", "long_context_threshold": 5})
+    profile.refresh_from_db()
+    assert (profile.default, profile.long_context_threshold) == ("acme/m", 5)
+
+
+@pytest.mark.parametrize("name", ["provider", "model", "modelprice", "routerprofile"])
+def test_every_list_and_form_opens(operator, name):
+    provider = make_provider("acme")
+    model = make_model("m")
+    make_mapping(model, provider)
+    make_model("marked-up", price=None, markup="0.25")
+    RouterProfile.objects.create(scope="platform", default="m")
+    rows = {"provider": provider, "model": model, "modelprice": ModelPrice.objects.get(), "routerprofile": None}
+    row = rows[name] or RouterProfile.objects.get()
+    for url in (
+        reverse(f"admin:providers_{name}_changelist"),
+        reverse(f"admin:providers_{name}_add"),
+        reverse(f"admin:providers_{name}_change", args=(row.pk,)),
+    ):
+        response = operator.get(url)
+        assert response.status_code == 200
+        assert SECRET not in response.content.decode()
+
+
+def test_the_lists_do_not_ask_row_by_row(operator, django_assert_max_num_queries):
+    for number in range(8):
+        make_mapping(make_model(f"m{number}"), make_provider(f"p{number}"))
+    for name in ("provider", "model"):
+        with django_assert_max_num_queries(12):
+            operator.get(reverse(f"admin:providers_{name}_changelist"))
+
+
+def test_deleting_a_provider_takes_its_mappings_out_of_the_catalogue(operator):
+    provider = make_provider("acme")
+    make_mapping(make_model("m"), provider)
+    operator.post(reverse("admin:providers_provider_delete", args=(provider.pk,)), {"post": "yes"})
+    assert not Mapping.objects.exists()
+    assert Model.objects.get().name == "m"

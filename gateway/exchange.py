@@ -1,0 +1,144 @@
+"""One HTTP exchange over ASGI: reading the body, answering, noticing that the client left."""
+
+import asyncio
+import random
+import time
+import zlib
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import msgspec
+
+from gateway.errors import GatewayError, invalid_request
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+MAX_BODY_BYTES = 32 * 1024 * 1024
+# A refused body is read to its end, up to this size, so that the client reads our answer
+# instead of a connection reset.
+MAX_DRAINED_BYTES = 256 * 1024 * 1024
+
+JSON = (b"content-type", b"application/json")
+EVENT_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
+
+
+def new_request_id() -> str:
+    """Sorts by time: `req_`, milliseconds since 1970 in 11 hexadecimal digits, 64 random bits (unique, not secret)."""
+    return f"req_{time.time_ns() // 1_000_000:011x}{random.getrandbits(64):016x}"
+
+
+class Exchange:
+    __slots__ = (
+        "_receive",
+        "_send",
+        "disconnected",
+        "finished",
+        "headers",
+        "method",
+        "path",
+        "query",
+        "request_id",
+        "started",
+    )
+
+    def __init__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.query: bytes = scope.get("query_string", b"")
+        self.headers: dict[str, str] = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+        }
+        self.request_id = new_request_id()
+        self.started = False
+        self.finished = False
+        self.disconnected = False
+        self._receive = receive
+        self._send = send
+
+    async def body(self) -> bytes:
+        """The request's body, decompressed; raises GatewayError 413 beyond 32 MB."""
+        pieces: list[bytes] = []
+        size = 0
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                self.disconnected = True
+                raise asyncio.CancelledError
+            piece = message.get("body", b"")
+            size += len(piece)
+            if size <= MAX_BODY_BYTES:
+                pieces.append(piece)
+            elif size > MAX_DRAINED_BYTES:
+                break
+            if not message.get("more_body"):
+                break
+        if size > MAX_BODY_BYTES:
+            raise _too_large()
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        encoding = self.headers.get("content-encoding", "identity").lower()
+        if encoding == "identity":
+            return body
+        if encoding != "gzip":
+            raise invalid_request(f"content-encoding: {encoding!r} is not supported; send gzip or none.")
+        return _gunzip(body)
+
+    async def watch_disconnect(self, task: "asyncio.Task[Any]") -> None:
+        """Cancels `task` when the client goes away."""
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                if not self.finished:  # else: the server only says that the exchange is over
+                    self.disconnected = True
+                    task.cancel()
+                return
+
+    async def start(self, status: int, headers: Headers) -> None:
+        """Send the status line and headers; `request-id` is always among them."""
+        self.started = True
+        request_id = self.request_id.encode()
+        await self._send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [*headers, (b"request-id", request_id), (b"x-ccm-request-id", request_id)],
+            }
+        )
+
+    async def write(self, data: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def finish(self, data: bytes = b"") -> None:
+        self.finished = True
+        await self._send({"type": "http.response.body", "body": data, "more_body": False})
+
+    async def answer(self, status: int, body: bytes, headers: Headers | None = None) -> None:
+        length = (b"content-length", str(len(body)).encode())
+        await self.start(status, [JSON, length, *(headers or [])])
+        await self.finish(b"" if self.method == "HEAD" else body)
+
+    async def answer_json(self, value: Any, headers: Headers | None = None) -> None:
+        await self.answer(200, msgspec.json.encode(value), headers)
+
+    async def answer_error(self, error: GatewayError, headers: Headers | None = None) -> None:
+        await self.answer(error.status, error.envelope(self.request_id), [*(headers or []), *error.headers()])
+
+
+def _too_large() -> GatewayError:
+    text = f"The request body is larger than {MAX_BODY_BYTES // (1024 * 1024)} MB."
+    return GatewayError(413, "request_too_large", text, should_retry=False)
+
+
+def _gunzip(body: bytes) -> bytes:
+    """Decompress without ever holding more than the limit, whatever the body claims to be."""
+    inflater = zlib.decompressobj(wbits=31)
+    try:
+        plain = inflater.decompress(body, MAX_BODY_BYTES + 1)
+    except zlib.error:
+        raise invalid_request("content-encoding: the body is not valid gzip.") from None
+    if len(plain) > MAX_BODY_BYTES:
+        raise _too_large()
+    if not inflater.eof:
+        raise invalid_request("content-encoding: the gzip body is cut short.")
+    return plain

@@ -1,0 +1,85 @@
+"""Between tokens and money: the estimate before, the reading after. Pure."""
+
+import functools
+
+from credits.types import HoldRequest, MeterReading, PriceSnapshot, UsageSource
+from providers.types import Model, Price, Usage
+
+CHARS_PER_TOKEN = 4
+"""For output whose tokens the provider did not tell: an English or code token has about four characters."""
+
+
+@functools.lru_cache(maxsize=4096)
+def price_snapshot(price: Price) -> PriceSnapshot:
+    return PriceSnapshot(
+        input=price.input,
+        output=price.output,
+        cache_read=price.cache_read,
+        cache_write=price.cache_write,
+        cache_write_1h=price.cache_write_1h,
+        web_search=price.web_search,
+    )
+
+
+def affordable_output(model: Model, asked: int) -> int:
+    """The output tokens to reserve for: what was asked, at most what the model can write."""
+    return min(asked, model.max_output) if model.max_output else asked
+
+
+def hold_request(
+    *,
+    request_id: str,
+    organization_id: int,
+    api_key_id: int,
+    model: Model,
+    price: Price,
+    input_tokens: int,
+    max_tokens: int,
+    context: dict[str, object],
+) -> HoldRequest:
+    return HoldRequest(
+        request_id=request_id,
+        organization_id=organization_id,
+        api_key_id=api_key_id,
+        model=model.name,
+        price=price_snapshot(price),
+        input_tokens=input_tokens,
+        max_tokens=affordable_output(model, max_tokens),
+        context=context,
+    )
+
+
+def final_reading(usage: Usage, *, output_chars: int, estimated_input: int) -> MeterReading:
+    """The reading of an answer that came to its regular end. What the provider told is taken
+    as it is, an explicit zero too; what it did not tell is counted, never taken as zero."""
+    told = usage.output_tokens is not None and usage.input_tokens is not None
+    return MeterReading(
+        input=estimated_input if usage.input_tokens is None else usage.input_tokens,
+        cache_read=usage.cache_read_tokens or 0,
+        cache_write=usage.cache_write_tokens or 0,
+        cache_write_1h=usage.cache_write_1h_tokens or 0,
+        output=counted_output(output_chars) if usage.output_tokens is None else usage.output_tokens,
+        reasoning=usage.reasoning_tokens or 0,
+        web_searches=usage.web_searches,
+        source=UsageSource.PROVIDER if told else UsageSource.COUNTED,
+    )
+
+
+def partial_reading(usage: Usage, *, output_chars: int, estimated_input: int, max_tokens: int) -> MeterReading:
+    """The reading of an answer that was cut: the provider's input count where it told one,
+    the output counted from what was decoded, never beyond what was reserved."""
+    output = max(usage.output_tokens or 0, min(counted_output(output_chars), max_tokens))
+    return MeterReading(
+        input=estimated_input if usage.input_tokens is None else usage.input_tokens,
+        cache_read=usage.cache_read_tokens or 0,
+        cache_write=usage.cache_write_tokens or 0,
+        cache_write_1h=usage.cache_write_1h_tokens or 0,
+        output=output,
+        reasoning=usage.reasoning_tokens or 0,
+        web_searches=usage.web_searches,
+        source=UsageSource.COUNTED if usage.input_tokens is None else UsageSource.PROVIDER_PARTIAL,
+    )
+
+
+def counted_output(chars: int) -> int:
+    return -(-chars // CHARS_PER_TOKEN)

@@ -1,0 +1,183 @@
+"""The request's whole way: authenticate -> parse -> route -> plan -> hold -> relay -> settle.
+
+Each step is one call into the module that owns it (architecture, section 3).
+"""
+
+import asyncio
+import time
+
+import structlog
+
+from accounts.keys import SHAPE
+from accounts.types import Principal
+from credits.types import HoldGrant
+from gateway import metering, metrics
+from gateway.errors import GatewayError, as_gateway_error, policy_blocked
+from gateway.exchange import Exchange
+from gateway.plan import PlannedTarget, plan
+from gateway.relay import StreamState, relay
+from gateway.routing import Decision, NoModels, UnknownModel, probe, profile_for, route
+from gateway.run import Run
+from gateway.runtime import Runtime
+from providers import tokens
+from providers.types import Catalogue, Profile
+from providers.wire.request import MessagesRequest
+
+log = structlog.get_logger("ccm.pipeline")
+
+
+async def authenticate(exchange: Exchange, runtime: Runtime) -> Principal:
+    """Who asks. The key may stand in either header, or in both: whichever has the shape of ours."""
+    bearer = exchange.headers.get("authorization", "")
+    candidates = [
+        bearer[7:].strip() if bearer[:7].lower() == "bearer " else "",
+        exchange.headers.get("x-api-key", "").strip(),
+    ]
+    presented = next((c for c in candidates if SHAPE.fullmatch(c)), "") or next((c for c in candidates if c), "")
+    return await runtime.keys.authenticate(presented)
+
+
+async def serve_messages(exchange: Exchange, runtime: Runtime) -> None:
+    """POST /v1/messages."""
+    began = time.monotonic()
+    principal = await authenticate(exchange, runtime)
+    body = await exchange.body()
+    request = MessagesRequest.parse(body)
+    request.check()
+    catalogue = runtime.catalogue.current
+    profile = profile_for(catalogue, principal.organization_id, principal.api_key_id)
+    estimated = tokens.estimate(request, len(body))
+    decision = await decide(exchange, request, profile, catalogue, estimated, len(body))
+    if probe(request):
+        await exchange.answer_json(await probe_answer(exchange, decision))
+        return
+    targets = plan_targets(decision)
+    grant = await hold(exchange, runtime, principal, decision, targets, estimated)
+    run = Run(
+        exchange=exchange,
+        decision=decision,
+        plan=targets,
+        grant=grant,
+        estimated_input=estimated,
+        writer=runtime.writer,
+        transport=runtime.transport,
+        began=began,
+    )
+    await serve(run, runtime)
+
+
+async def decide(
+    exchange: Exchange,
+    request: MessagesRequest,
+    profile: Profile,
+    catalogue: Catalogue,
+    estimated: int,
+    body_bytes: int,
+) -> Decision:
+    threshold = profile.long_context_threshold or 0
+    # Two bytes a token is denser than any prose or code: below that no exact count is needed.
+    counted = await tokens.count_async(request) if profile.long_context and body_bytes > 2 * threshold else estimated
+    try:
+        return route(request, headers=exchange.headers, profile=profile, catalogue=catalogue, tokens=counted)
+    except UnknownModel as error:
+        raise policy_blocked(str(error), "unknown_model") from None
+    except NoModels as error:
+        raise GatewayError(503, "api_error", str(error), retry_after=30, code="no_models") from None
+
+
+def plan_targets(decision: Decision) -> tuple[PlannedTarget, ...]:
+    """The targets to try; refuses a model that cannot be priced or served, before anything is held."""
+    model = decision.model
+    if model.price is None:
+        raise policy_blocked(
+            f"The model {model.name!r} has no price yet and cannot be used; the operator has to set one.", "no_price"
+        )
+    targets = plan(model, provider=decision.provider, session_id=decision.session_id)
+    if not targets:
+        raise policy_blocked(
+            f"No provider serves the model {model.name!r} at present; GET /v1/models lists the models.", "no_target"
+        )
+    return targets
+
+
+async def hold(
+    exchange: Exchange,
+    runtime: Runtime,
+    principal: Principal,
+    decision: Decision,
+    targets: tuple[PlannedTarget, ...],
+    estimated: int,
+) -> HoldGrant:
+    price = decision.model.price
+    assert price is not None
+    return await runtime.writer.hold(
+        metering.hold_request(
+            request_id=exchange.request_id,
+            organization_id=principal.organization_id,
+            api_key_id=principal.api_key_id,
+            model=decision.model,
+            price=price,
+            input_tokens=tokens.hold_tokens(estimated),
+            max_tokens=decision.request.max_tokens,
+            context={
+                "requested_model": decision.requested,
+                "route": decision.route,
+                "provider": targets[0].target.provider,
+                "actual_model": targets[0].target.actual_model,
+                "session_id": decision.session_id,
+                "agent_id": decision.agent_id,
+                "parent_agent_id": decision.parent_agent_id,
+                "request_class": decision.request_class,
+                "streamed": decision.request.stream,
+            },
+        )
+    )
+
+
+async def serve(run: Run, runtime: Runtime) -> None:
+    """Relay under the hold, and end the hold whatever happens: an answer, a failure, a client
+    that left, a shutdown."""
+    run.task = task = asyncio.current_task()
+    assert task is not None
+    if run.request.stream:
+        run.stream = StreamState(run)
+        run.slot = runtime.journal.open()
+    runtime.active.add(run)
+    try:
+        await relay(run)
+    except asyncio.CancelledError:
+        if not run.exchange.disconnected:
+            run.cancelled("shutdown")
+            raise
+        run.cancelled("client_disconnected")
+        task.uncancel()
+    except Exception as error:
+        run.failed(as_gateway_error(error))
+        raise
+    finally:
+        runtime.active.discard(run)
+        run.stop_watching()
+        await run.settle()
+        metrics.request(run.decision.route, run.model.name, run.target.provider if run.target else "", run.status)
+
+
+async def probe_answer(exchange: Exchange, decision: Decision) -> dict[str, object]:
+    """`/model` validation and the client's own token counting: answered here, free of charge."""
+    return {
+        "id": exchange.request_id.replace("req_", "msg_"),
+        "type": "message",
+        "role": "assistant",
+        "model": decision.model.name,
+        "content": [{"type": "text", "text": "OK"}],
+        "stop_reason": "max_tokens",
+        "stop_sequence": None,
+        "usage": {"input_tokens": await tokens.count_async(decision.request), "output_tokens": 1},
+    }
+
+
+async def serve_count_tokens(exchange: Exchange, runtime: Runtime) -> None:
+    """POST /v1/messages/count_tokens: never billed, never limited (the client fires 15 at once)."""
+    await authenticate(exchange, runtime)
+    request = MessagesRequest.parse(await exchange.body(), counting=True)
+    request.check()
+    await exchange.answer_json({"input_tokens": await tokens.count_async(request)})

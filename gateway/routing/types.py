@@ -1,0 +1,61 @@
+"""What routing hands to the pipeline: the decision, its trail, and the two refusals."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from providers.types import Model
+from providers.wire.request import MessagesRequest
+
+Route = Literal[
+    "default", "think", "websearch", "image", "long_context", "background", "subagent", "safety", "explicit"
+]
+RequestClass = Literal["main", "subagent", "workflow", "compaction", "auxiliary", ""]
+
+
+class UnknownModel(Exception):
+    """The client named a model that the catalogue does not have. `requested` is the name as sent."""
+
+    def __init__(self, requested: str) -> None:
+        shown = requested if len(requested) <= 100 else f"{requested[:100]}…"
+        super().__init__(f"The model {shown!r} is not available here: GET /v1/models lists the models.")
+        self.requested = requested
+
+
+class NoModels(Exception):
+    """The catalogue holds no model that any provider can serve: an operator has to add one."""
+
+    def __init__(self) -> None:
+        super().__init__("No model is available at the moment. Please try again later.")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One line of the trail: a rule, whether it matched, and why (a sentence for people)."""
+
+    rule: str
+    matched: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Which model serves a request, and why.
+
+    `provider`: set when the client named a provider with the model; then only that
+    provider's targets may serve. `request` is the request as it goes on (routing tags
+    removed); its `model` field is still the client's. `request_class` is what the client's
+    header says, else what the request's shape says, else "".
+    """
+
+    route: Route
+    model: Model
+    requested: str
+    request: MessagesRequest
+    provider: str | None = None
+    wants_1m: bool = False
+    trail: tuple[Rule, ...] = ()
+    warnings: tuple[str, ...] = ()
+    session_id: str = ""
+    agent_id: str = ""
+    parent_agent_id: str = ""
+    request_class: RequestClass = ""

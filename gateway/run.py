@@ -1,0 +1,245 @@
+"""The state of one held request on its way: attempts, times, and how it ends in the ledger."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from credits.errors import CreditsError
+from credits.types import HoldGrant, MeterReading, PriceSnapshot, RequestFacts, Settlement, SettleRequest, UsageSource
+from gateway import metering, metrics
+from gateway.errors import GatewayError
+from gateway.exchange import Exchange, Headers
+from gateway.plan import PlannedTarget
+from gateway.routing import Decision
+from providers.types import Model, Target, UpstreamFailure
+from providers.wire.base import DecodedResponse
+from providers.wire.request import MessagesRequest
+
+if TYPE_CHECKING:
+    from credits.journal import Slot
+    from credits.writer import LedgerWriter
+    from gateway.relay import StreamState
+    from providers.transport import Transport
+
+log = structlog.get_logger("ccm.run")
+
+CLIENT_CLOSED = 499
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    exchange: Exchange
+    decision: Decision
+    plan: tuple[PlannedTarget, ...]
+    grant: HoldGrant
+    estimated_input: int
+    writer: "LedgerWriter"
+    transport: "Transport"
+    began: float
+    now: Callable[[], float] = time.monotonic
+    stream: "StreamState | None" = None
+    slot: "Slot | None" = None
+    task: "asyncio.Task[Any] | None" = None
+    """The one that serves the request: cancelled when the client goes away."""
+    watcher: "asyncio.Task[None] | None" = None
+    attempts: list[dict[str, Any]] = field(default_factory=list)
+    target: Target | None = None
+    answering: bool = False
+    """Content of the present attempt has been sent, or is about to be."""
+    settled: bool = False
+    first_content_at: float | None = None
+    _checkpointed_chars: int = -1
+    _attempt_began: float = 0.0
+    _reading: MeterReading | None = None
+    _status: int = 200
+    _error_code: str = ""
+    _stop_reason: str = ""
+
+    @property
+    def request(self) -> MessagesRequest:
+        return self.decision.request
+
+    @property
+    def model(self) -> Model:
+        return self.decision.model
+
+    @property
+    def max_tokens(self) -> int:
+        return self.grant.max_tokens
+
+    def watch(self) -> None:
+        """Notice from now on when the client goes away. The runtime starts this for requests that
+        take longer than a moment: for the others it would cost more than it could save."""
+        if self.watcher is None and self.task is not None and not self.exchange.finished:
+            self.watcher = asyncio.create_task(self.exchange.watch_disconnect(self.task))
+
+    def stop_watching(self) -> None:
+        if self.watcher is not None:
+            self.watcher.cancel()
+
+    def begin_attempt(self, target: Target) -> None:
+        self.target = target
+        if self.stream is not None:
+            self.stream.decoder = None
+        self._attempt_began = self.now()
+        self.attempts.append({"provider": target.provider, "model": target.actual_model, "mapping": target.mapping_id})
+
+    def end_attempt(self, failure: UpstreamFailure) -> None:
+        attempt = self.attempts[-1]
+        attempt["ms"] = self._milliseconds(self._attempt_began)
+        attempt["error"] = failure.type
+        attempt["status"] = failure.upstream_status
+        metrics.upstream_failure(attempt["provider"], failure.type)
+        log.warning(
+            "attempt_failed",
+            request_id=self.exchange.request_id,
+            provider=attempt["provider"],
+            upstream_status=failure.upstream_status,
+            error=failure.type,
+        )
+
+    def note_first_content(self) -> None:
+        self.answering = True
+        if self.first_content_at is None:
+            self.first_content_at = self.now()
+            metrics.first_token(self.decision.route, self.first_content_at - self.began)
+        if self.slot is not None:
+            self.slot.write(self.exchange.request_id, self.reading())
+
+    def note_progress(self, output_chars: int) -> None:
+        """More of the answer is about to be sent: move its count on in the journal."""
+        if self.slot is not None:
+            self.slot.write_output(metering.counted_output(output_chars))
+
+    def decoded(self, response: DecodedResponse) -> None:
+        self.note_first_content()
+        self._stop_reason = response.stop_reason or ""
+        self._reading = metering.final_reading(
+            response.usage, output_chars=response.output_chars, estimated_input=self.estimated_input
+        )
+
+    def stream_finished(self) -> None:
+        decoder = self.stream.decoder if self.stream else None
+        assert decoder is not None
+        self._stop_reason = decoder.stop_reason or ""
+        self._reading = metering.final_reading(
+            decoder.usage, output_chars=decoder.output_chars, estimated_input=self.estimated_input
+        )
+
+    def failed(self, error: GatewayError) -> None:
+        self._status = error.status
+        self._error_code = error.code
+
+    def cancelled(self, code: str) -> None:
+        self._status = CLIENT_CLOSED
+        self._error_code = code
+
+    def reading(self) -> MeterReading:
+        """What there is to charge now: the final reading, else what was relayed so far. Nothing
+        was relayed: nothing is charged (the zero-completion rule)."""
+        if self._reading is not None:
+            return self._reading
+        decoder = self.stream.decoder if self.stream else None
+        if decoder is None or not self.answering:
+            return MeterReading(source=UsageSource.NONE)
+        return metering.partial_reading(
+            decoder.usage,
+            output_chars=decoder.output_chars,
+            estimated_input=self.estimated_input,
+            max_tokens=self.max_tokens,
+        )
+
+    async def settle(self) -> Settlement | None:
+        """End the hold, once. Survives the caller's cancellation. A ledger that does not answer
+        does not take the answer from the customer: the sweeper settles later from the checkpoint."""
+        if self.settled:
+            return None
+        self.settled = True
+        reading = self.reading()
+        request = SettleRequest(
+            request_id=self.exchange.request_id,
+            reading=reading,
+            cost_price=self._cost_price(),
+            facts=self.facts(),
+        )
+        try:
+            settlement: Settlement = await self.writer.settle(request)
+        except CreditsError as error:  # the writer keeps the reading, and the sweeper settles it
+            log.error("settle_failed", request_id=self.exchange.request_id, error=error.code)
+            return None
+        finally:
+            self.close_slot()
+        return settlement
+
+    def _cost_price(self) -> PriceSnapshot | None:
+        return metering.price_snapshot(self.target.cost) if self.target else None
+
+    def close_slot(self) -> None:
+        if self.slot is not None:
+            self.slot.close()
+            self.slot = None
+
+    def checkpoint(self) -> None:
+        """Write down how far the answer has come, so that a crash of this process does not make
+        what was generated free of charge (architecture, section 5)."""
+        decoder = self.stream.decoder if self.stream else None
+        if self.settled or decoder is None or not self.answering or decoder.output_chars == self._checkpointed_chars:
+            return
+        self._checkpointed_chars = decoder.output_chars
+        self.writer.checkpoint(self.exchange.request_id, self.reading(), self.facts(), self._cost_price())
+
+    def facts(self) -> RequestFacts:
+        target = self.target
+        if self.attempts and "ms" not in self.attempts[-1]:
+            self.attempts[-1]["ms"] = self._milliseconds(self._attempt_began)
+        first = self.first_content_at
+        return RequestFacts(
+            requested_model=self.decision.requested,
+            route=self.decision.route,
+            why=self.decision.trail,
+            provider=target.provider if target else "",
+            actual_model=target.actual_model if target else "",
+            attempts=tuple(self.attempts),
+            status=self._status,
+            error_code=self._error_code,
+            stop_reason=self._stop_reason,
+            streamed=self.request.stream,
+            first_token_ms=None if first is None else round((first - self.began) * 1000),
+            total_ms=self._milliseconds(self.began),
+            session_id=self.decision.session_id,
+            agent_id=self.decision.agent_id,
+            parent_agent_id=self.decision.parent_agent_id,
+            request_class=self.decision.request_class,
+            client=self.exchange.headers.get("user-agent", "")[:120],
+        )
+
+    @property
+    def status(self) -> int:
+        return self._status
+
+    def headers(self) -> Headers:
+        headers = [
+            (b"x-ccm-route", self.decision.route.encode()),
+            (b"x-ccm-model", header_text(self.model.name)),
+            (b"x-ccm-provider", header_text(self.target.provider if self.target else "")),
+            (b"x-ccm-attempts", str(len(self.attempts)).encode()),
+        ]
+        headers.extend((b"x-ccm-warning", header_text(warning)) for warning in self.decision.warnings)
+        return headers
+
+    def cost_header(self, settlement: Settlement | None) -> Headers:
+        if settlement is None:
+            return []
+        return [(b"x-ccm-cost", f"{settlement.charge // 10**9}.{settlement.charge % 10**9:09d}".encode())]
+
+    def _milliseconds(self, since: float) -> int:
+        return int((self.now() - since) * 1000)
+
+
+def header_text(text: str) -> bytes:
+    """`text` as a header's value can carry it."""
+    return text.replace("\r", " ").replace("\n", " ").encode("ascii", "replace")[:200]

@@ -1,0 +1,155 @@
+"""What one web process keeps while it runs: key cache, catalogue, ledger writer, transport, and
+the tasks that keep them current. Started and stopped by the ASGI lifespan."""
+
+import asyncio
+import contextlib
+import itertools
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+import redis.asyncio
+import structlog
+from django.conf import settings
+
+from accounts import changes
+from accounts.keys import KeyCache
+from accounts.selectors import principal_by_digest
+from accounts.threads import DatabaseThreads
+from accounts.types import Principal
+from credits.errors import CreditsError
+from credits.journal import Journal
+from credits.selectors import holds_by_state
+from credits.services import sweep
+from credits.writer import LedgerWriter
+from gateway import metrics
+from gateway.run import Run
+from providers.catalogue import LiveCatalogue
+from providers.transport import Transport
+
+log = structlog.get_logger("ccm.runtime")
+
+POLL_SECONDS = 1.0
+GAUGE_SECONDS = 15.0
+TICK_SECONDS = 0.5
+CHECKPOINT_TICKS = 6
+
+
+class Runtime:
+    def __init__(self) -> None:
+        self.database = DatabaseThreads()
+        self.keys = KeyCache(self._look_up_key)
+        self.catalogue = LiveCatalogue()
+        self.writer = LedgerWriter()
+        self.transport = Transport(allow_private=settings.ALLOW_PRIVATE_UPSTREAMS)
+        self.journal = Journal(settings.JOURNAL_DIR, self.writer.owner)
+        self.active: set[Run] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._catalogue_changed = asyncio.Event()
+
+    async def _look_up_key(self, key_digest: str) -> Principal | None:
+        return await self.database.run(principal_by_digest, key_digest)
+
+    async def start(self) -> None:
+        """Raises nothing when the database is down: the process serves 503 until it is back."""
+        self.writer.start()
+        await self.transport.start()
+        await self._refresh_catalogue()
+        await self._settle_what_was_left()
+        for coroutine in (self._poll_catalogue(), self._listen(), self._tick(), self._gauge()):
+            self._tasks.append(asyncio.create_task(_logged(coroutine)))
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(CreditsError):
+            await self.writer.close()
+            self.journal.close()
+        await self.transport.close()
+        self.database.close()
+
+    async def _refresh_catalogue(self) -> None:
+        try:
+            await self.database.run(self.catalogue.refresh_if_changed)
+        except Exception as error:
+            log.error("catalogue_not_refreshed", error=type(error).__name__)
+
+    async def _settle_what_was_left(self) -> None:
+        """What an earlier process of this machine left when it was killed is settled before the
+        first new request; whatever cannot be settled now, the sweeper settles."""
+        try:
+            await self.database.run(sweep)
+        except Exception as error:
+            log.error("holds_not_swept", error=type(error).__name__)
+
+    async def _poll_catalogue(self) -> None:
+        """The version is read every second, and at once when an announcement comes."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._catalogue_changed.wait(), POLL_SECONDS)
+            self._catalogue_changed.clear()
+            await self._refresh_catalogue()
+
+    async def _listen(self) -> None:
+        """Follow the announcements of `accounts.changes`; while Redis is away, keys are forgotten
+        every few seconds anyway and the catalogue is polled."""
+        while True:
+            client = redis.asyncio.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=2)
+            try:
+                async with client.pubsub(ignore_subscribe_messages=True) as subscription:
+                    await subscription.subscribe(changes.CHANNEL)
+                    self.keys.forget()  # what was announced while nobody listened
+                    self._catalogue_changed.set()
+                    async for message in subscription.listen():
+                        self._announced(message["data"].decode())
+            except redis.RedisError as error:
+                log.warning("announcements_lost", error=type(error).__name__)
+                await asyncio.sleep(2)
+            finally:
+                await client.aclose()
+
+    def _announced(self, message: str) -> None:
+        topic, _, subject = message.partition(" ")
+        if topic == changes.KEY:
+            self.keys.forget(subject or None)
+        elif topic == changes.CATALOGUE:
+            self._catalogue_changed.set()
+
+    async def _tick(self) -> None:
+        """Watch for clients that leave, keep silent streams alive, write down how far answers have come."""
+        pending: set[asyncio.Task[None]] = set()
+        for tick in itertools.count():
+            await asyncio.sleep(TICK_SECONDS)
+            now = time.monotonic()
+            for run in tuple(self.active):
+                run.watch()
+                if tick % CHECKPOINT_TICKS == 0:
+                    run.checkpoint()
+                if run.stream is not None and run.stream.keep_alive_due(now):
+                    task = asyncio.create_task(run.stream.keep_alive())
+                    pending.add(task)
+                    task.add_done_callback(pending.discard)
+
+    async def _gauge(self) -> None:
+        while True:
+            metrics.WRITER_DEPTH.set(self.writer.depth)
+            metrics.ACTIVE_STREAMS.set(len(self.active))
+            metrics.CATALOGUE_AGE.set(self.catalogue.age)
+            try:
+                for state, count in (await self.database.run(holds_by_state)).items():
+                    metrics.HOLDS.labels(state).set(count)
+            except Exception as error:
+                log.warning("gauges_not_read", error=type(error).__name__)
+            await asyncio.sleep(GAUGE_SECONDS)
+
+
+async def _logged(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Log what ends a background task: none of them ends while the process is healthy."""
+    try:
+        await coroutine
+    except asyncio.CancelledError:
+        raise
+    except Exception:
+        log.exception("background_task_failed")
+        raise

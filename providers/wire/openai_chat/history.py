@@ -11,7 +11,7 @@ from providers.errors import InvalidRequest
 from providers.wire.request import MessagesRequest
 
 BILLING_HEADER = "x-anthropic-billing-header"
-SYSTEM_SEPARATOR = "\n\n"
+PARAGRAPH = "\n\n"
 
 
 class Source(msgspec.Struct):
@@ -59,6 +59,11 @@ class Turn:
     blocks: list[Block]
 
     @property
+    def text(self) -> str:
+        """The texts of the turn as paragraphs."""
+        return PARAGRAPH.join(block.text for block in self.blocks if block.type == "text" and block.text.strip())
+
+    @property
     def calls(self) -> list[Block]:
         return [block for block in self.blocks if block.type == "tool_use"] if self.role == "assistant" else []
 
@@ -87,7 +92,7 @@ def system_text(request: MessagesRequest) -> str:
     """The system prompt. The client's billing header goes: it differs between sessions, stands
     first, and so would defeat every provider's prompt cache."""
     texts = (_without_billing_header(text) for text in request.system_texts)
-    return SYSTEM_SEPARATOR.join(text for text in texts if text.strip())
+    return PARAGRAPH.join(text for text in texts if text.strip())
 
 
 def _without_billing_header(text: str) -> str:
@@ -109,8 +114,11 @@ def turns_of(request: MessagesRequest) -> list[Turn]:
 
 
 def _merged(turns: list[Turn]) -> list[Turn]:
+    """Neighbours of one role as one turn; system turns that say nothing part no neighbours."""
     merged: list[Turn] = []
     for turn in turns:
+        if turn.role == "system" and not turn.text:
+            continue
         if merged and merged[-1].role == turn.role != "system":
             merged[-1] = Turn(turn.role, merged[-1].blocks + turn.blocks)
         else:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from providers.types import Model, Target
-from providers.wire.openai_chat.history import system_text, turns_of
+from providers.wire.openai_chat.history import PARAGRAPH, system_text, turns_of
 from providers.wire.openai_chat.messages import MessageWriter
 from providers.wire.openai_chat.quirks import Quirks, is_openai_reasoning, quirks_of
 from providers.wire.openai_chat.reasoning import OFF, reasoning_fields, takes_sampling, wanted_effort
@@ -33,7 +33,7 @@ def body_of(request: MessagesRequest, *, target: Target, model: Model, max_token
     structured, instruction = _response_format(request, quirks)
     thinking = model.thinking and wanted_effort(request) != OFF
     writer = MessageWriter(target=target, model=model, quirks=quirks, thinking=thinking)
-    system = "\n\n".join(text for text in (system_text(request), instruction) if text)
+    system = PARAGRAPH.join(text for text in (system_text(request), instruction) if text)
     body: dict[str, Any] = {"model": target.actual_model}
     if functions:
         body["tools"] = functions

@@ -15,15 +15,15 @@ def text_of_server_block(block: Block) -> str:
     """ "" for a block that says nothing to another model: reasoning, calls of server tools,
     references, and every type that we do not know."""
     if block.type == "search_result":
-        return _lines([block.title or "", *(_texts(_content(block)))])
+        return _lines([block.title or "", *(texts_of(_content(block)))])
     if block.type == "compaction":
-        return _lines(["Summary of the earlier conversation:", *_texts(_content(block))])
+        return _lines(["Summary of the earlier conversation:", *texts_of(_content(block))])
     if not block.type.endswith("_tool_result"):
         return ""
     content = _content(block)
     if isinstance(content, dict):
         return _lines([str(content[name]) for name in STREAMS if content.get(name)])
-    found = [item for item in content or [] if isinstance(item, dict) and item.get("url")]
+    found = [item for item in _items(content) if item.get("url")]
     return _lines([f"{item.get('title') or ''} {item['url']}".strip() for item in found])
 
 
@@ -31,10 +31,15 @@ def _content(block: Block) -> Any:
     return msgspec.json.decode(block.content) if bytes(block.content) else None
 
 
-def _texts(content: Any) -> list[str]:
+def texts_of(content: Any) -> list[str]:
+    """The texts of a block's content, which is a text, a list of blocks, or nothing we know."""
     if isinstance(content, str):
         return [content]
-    return [str(part.get("text") or "") for part in content or [] if isinstance(part, dict)]
+    return [str(item.get("text") or "") for item in _items(content)]
+
+
+def _items(content: Any) -> list[dict[str, Any]]:
+    return [item for item in content if isinstance(item, dict)] if isinstance(content, list) else []
 
 
 def _lines(texts: list[str]) -> str:

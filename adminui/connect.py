@@ -1,0 +1,92 @@
+"""What a person pastes to point Claude Code at CCM. Pure: no Django, no database.
+
+The variables are those of the newest client; older ones ignore what they do not know.
+Source: reference/claude-code-client-2.1.330.md, section 8, and the DISABLE_1M note in
+reference/claude-code-client.md, section 4.
+"""
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from providers.types import Model, Profile
+
+KEY_PLACEHOLDER = "YOUR-CCM-KEY"
+MILLION = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectModels:
+    """The models behind Claude Code's three tiers; an empty name leaves the tier to CCM's routes.
+
+    `context_window` is in tokens: the smallest of the three, None when no model says."""
+
+    opus: str = ""
+    sonnet: str = ""
+    haiku: str = ""
+    context_window: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectSnippet:
+    """`variables` in the order in which they are shown; the other forms follow from them."""
+
+    variables: Mapping[str, str]
+
+    @property
+    def export_lines(self) -> tuple[str, ...]:
+        """One `export NAME=value` each, quoted for bash and zsh."""
+        return tuple(f"export {name}={shlex.quote(value)}" for name, value in self.variables.items())
+
+    @property
+    def shell(self) -> str:
+        return "\n".join(self.export_lines)
+
+    @property
+    def one_line(self) -> str:
+        """All variables in a single `export`."""
+        return "export " + " ".join(f"{name}={shlex.quote(value)}" for name, value in self.variables.items())
+
+    @property
+    def settings_json(self) -> str:
+        """The same for `~/.claude/settings.json`."""
+        return json.dumps({"env": dict(self.variables)}, indent=2)
+
+
+def choose_models(models: Mapping[str, Model], profile: Profile) -> ConnectModels:
+    """The tiers' models out of a catalogue: the one whose name holds the tier's word, else the
+    profile's default (haiku: background) route. Models without a price cannot be used."""
+    usable = {name: model for name, model in models.items() if model.price is not None and model.targets}
+
+    def tier(word: str, *fallbacks: str | None) -> str:
+        named = [name for name in sorted(usable, reverse=True) if word in name.lower()]
+        return next((name for name in (*named, *fallbacks) if name and name in usable), "")
+
+    opus = tier("opus", profile.default)
+    sonnet = tier("sonnet", profile.default)
+    haiku = tier("haiku", profile.background, profile.default)
+    windows = [usable[name].context_window for name in (opus, sonnet, haiku) if name]
+    return ConnectModels(opus, sonnet, haiku, min((window for window in windows if window), default=None))
+
+
+def connect_snippet(base_url: str, key: str | None, models: ConnectModels) -> ConnectSnippet:
+    """The lines that point Claude Code at `base_url` (CCM's address, without /v1) with `key`
+    (None: a placeholder, since a key is shown only once)."""
+    variables = {
+        "ANTHROPIC_BASE_URL": base_url.rstrip("/"),
+        "ANTHROPIC_AUTH_TOKEN": key or KEY_PLACEHOLDER,
+        # Names the class of each request, so that titles and summaries go to the background model.
+        "CLAUDE_CODE_GATEWAY_HINT_HEADERS": "1",
+        # The client's own safety classifier: CCM answers no `safeguards` yet.
+        "CLAUDE_CODE_AUTO_MODE_SERVER": "0",
+        "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1",
+    }
+    tiers = {"OPUS": models.opus, "SONNET": models.sonnet, "HAIKU": models.haiku}
+    variables |= {f"ANTHROPIC_DEFAULT_{tier}_MODEL": name for tier, name in tiers.items() if name}
+    if models.context_window:
+        # The client believes that a name it does not know has a window of a million tokens.
+        variables["CLAUDE_CODE_MAX_CONTEXT_TOKENS"] = str(models.context_window)
+        if models.context_window < MILLION:
+            variables["CLAUDE_CODE_DISABLE_1M_CONTEXT"] = "1"
+    return ConnectSnippet(variables)

@@ -1,0 +1,81 @@
+"""The look and the sidebar of the operators' pages (django-unfold). Imported by the settings:
+nothing here may touch models or URLs before a request comes in."""
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.templatetags.static import static
+from django.urls import reverse
+
+# group -> (label, app_label.model, Material symbol); a model that is not registered is left out.
+SIDEBAR: dict[str, tuple[tuple[str, str, str], ...]] = {
+    "Customers": (
+        ("Users", "accounts.user", "person"),
+        ("Organisations", "accounts.organization", "apartment"),
+        ("API keys", "accounts.apikey", "key"),
+        ("Wallets", "credits.wallet", "account_balance_wallet"),
+        ("Usage", "credits.usagerecord", "monitoring"),
+    ),
+    "Routing": (
+        ("Providers", "providers.provider", "dns"),
+        ("Models", "providers.model", "neurology"),
+        ("Router profiles", "providers.routerprofile", "alt_route"),
+    ),
+    "Ledger": (
+        ("Holds", "credits.hold", "lock_clock"),
+        ("Transfers", "credits.transfer", "swap_horiz"),
+        ("Reconciliation runs", "credits.reconciliationrun", "fact_check"),
+    ),
+}
+
+
+def navigation(request: HttpRequest) -> list[dict[str, Any]]:
+    """The sidebar: what this operator may see, in the order of SIDEBAR."""
+    from django.contrib import admin
+
+    registered = {model._meta.label_lower: page for model, page in admin.site._registry.items()}
+    groups: list[dict[str, Any]] = [
+        {"items": [{"title": "Overview", "icon": "dashboard", "link": reverse("admin:index")}]}
+    ]
+    for title, entries in SIDEBAR.items():
+        items = [
+            {"title": label, "icon": icon, "link": reverse(f"admin:{name.replace('.', '_')}_changelist")}
+            for label, name, icon in entries
+            if name in registered and registered[name].has_view_permission(request)
+        ]
+        if items:
+            groups.append({"title": title, "separator": True, "items": items})
+    return groups
+
+
+UNFOLD: dict[str, Any] = {
+    "SITE_TITLE": "CCM",
+    "SITE_HEADER": "CCM",
+    "SITE_SUBHEADER": "Operations",
+    "SITE_SYMBOL": "alt_route",
+    "SITE_URL": "/",
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda _request: static("adminui/favicon.svg")},
+    ],
+    "SHOW_HISTORY": True,
+    "SHOW_VIEW_ON_SITE": True,
+    "DASHBOARD_CALLBACK": "adminui.operations.dashboard",
+    "LOGIN": {"form": "adminui.forms.OperatorSignInForm"},
+    "COLORS": {
+        "primary": {
+            "50": "#ecfdf7",
+            "100": "#d1faec",
+            "200": "#a7f3da",
+            "300": "#6ee7c3",
+            "400": "#34d3a6",
+            "500": "#14b88c",
+            "600": "#0a8f6c",
+            "700": "#0b7259",
+            "800": "#0e5a48",
+            "900": "#0e4a3c",
+            "950": "#042a23",
+        }
+    },
+    "SIDEBAR": {"show_search": True, "show_all_applications": False, "navigation": "adminui.unfold.navigation"},
+    "COMMAND": {"search_models": False},
+}

@@ -1,0 +1,24 @@
+from django.templatetags.static import static
+from django.urls import path
+from django.views.generic import RedirectView
+
+from adminui.views import home, keys, session
+
+
+class Favicon(RedirectView):
+    """Browsers ask for /favicon.ico on pages that name no icon, such as raw JSON."""
+
+    def get_redirect_url(self, *_args: object, **_kwargs: object) -> str:
+        return static("adminui/favicon.svg")
+
+
+urlpatterns = [
+    path("", home.home, name="home"),
+    path("sign-in/", session.SignIn.as_view(), name="sign-in"),
+    path("sign-out/", session.SignOut.as_view(), name="sign-out"),
+    path("password/", session.PasswordChange.as_view(), name="password-change"),
+    path("password/changed/", session.PasswordChanged.as_view(), name="password-changed"),
+    path("keys/", keys.create, name="key-create"),
+    path("keys/<int:key_id>/revoke/", keys.revoke, name="key-revoke"),
+    path("favicon.ico", Favicon.as_view(), name="favicon"),
+]

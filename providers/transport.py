@@ -6,6 +6,7 @@ same interface.
 """
 
 import asyncio
+import errno
 import functools
 import weakref
 from collections.abc import AsyncGenerator, Mapping
@@ -25,6 +26,7 @@ from providers.wire.request import MessagesRequest
 KEEP_ALIVE_SECONDS = 60
 MAX_BODY_BYTES = 64 * 1024 * 1024
 READ_BUFFER_BYTES = 256 * 1024
+RESET_ERRORS = frozenset({errno.ECONNRESET, errno.EPIPE})
 SKIPPED = frozenset({"User-Agent", "Accept", "Content-Type"})
 
 
@@ -276,10 +278,7 @@ def _open_failure(error: Exception, target: Target, *, streamed: bool) -> Upstre
     """What it means that no status line came. The client's own retries are stopped where
     only the operator can help (`should_retry` False)."""
     name = target.provider
-    if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientConnectionResetError) or (
-        isinstance(error, ConnectionResetError | BrokenPipeError)
-        and not isinstance(error, aiohttp.ClientConnectorError)
-    ):
+    if _is_reset(error):
         # Most often a kept-alive connection that the provider was just closing.
         text = f"The provider {name} closed the connection without an answer."
         return _failure(text, retry=RetryClass.SAME_TARGET)
@@ -289,6 +288,14 @@ def _open_failure(error: Exception, target: Target, *, streamed: bool) -> Upstre
     reason, transient = _unreachable(error, target.timeouts)
     text = f"The provider {name} could not be reached ({reason})."
     return _failure(text, should_retry=None if transient else False)
+
+
+def _is_reset(error: Exception) -> bool:
+    """Whether an open connection was closed by the other side, instead of never coming about."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return False
+    closed = aiohttp.ServerDisconnectedError | aiohttp.ClientConnectionResetError | ConnectionResetError | BrokenPipeError
+    return isinstance(error, closed) or (isinstance(error, OSError) and error.errno in RESET_ERRORS)
 
 
 def _unreachable(error: Exception, timeouts: Timeouts) -> tuple[str, bool]:

@@ -208,3 +208,26 @@ def problem_of_events(events: list[Any]) -> str | None:
         else:
             return f"a {event.type} in the middle"
     return "a block is left open" if is_open else None
+
+
+STOP = chunk({}, "stop")
+TOOL_CALLS = chunk({}, "tool_calls")
+
+
+def tool(name: str = "Bash", **tool_input: Any) -> dict[str, Any]:
+    return {"type": "tool_use", "name": name, "input": tool_input}
+
+
+def words(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text}
+
+
+def thinking(text: str, kind: str = "openai") -> dict[str, Any]:
+    return {"type": "thinking", "thinking": text, "signature": f"ccm1:{kind}:public-model"}
+
+
+def whole(streamed: Streamed) -> Streamed:
+    assert streamed.decoder.failure is None
+    assert streamed.decoder.finished
+    assert problem_of_events(streamed.events) is None
+    return streamed

@@ -52,6 +52,8 @@ class MessageWriter:
             else:
                 self._system(turn)
         self._answer_calls({})
+        if not self._user and all(message["role"] == "system" for message in self._messages):
+            self._user.append(text_part(NO_CONTENT))
         self._flush_user()
         if self._quirks.continues_prefix and self._messages[-1]["role"] == "assistant":
             self._messages[-1]["prefix"] = True

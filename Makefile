@@ -1,0 +1,47 @@
+# The commands of this project; `make help` lists them. See README.md.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PY := .venv/bin/python
+
+.PHONY: help run test lint format bench e2e setup setup-dev clean
+
+help:
+	@echo "make run      the whole product on this machine, with a demo to try"
+	@echo "make test     all tests, on SQLite and on PostgreSQL (ARGS='-k name' to choose)"
+	@echo "make lint     every static check"
+	@echo "make e2e      browser and real Claude Code tests (need npm and Chromium)"
+	@echo "make bench    speed beside a bare proxy (ARGS='--seconds 5')"
+	@echo "make format   put the code into the house's format"
+	@echo "make clean    remove caches (clean-all: the virtual environment and the demo's data too)"
+
+run: setup
+	@exec $(PY) -m ccm_site.supervisor --with-parent
+
+test: setup-dev
+	@exec sh scripts/test.sh $(ARGS)
+
+lint: setup-dev
+	@exec sh scripts/lint.sh
+
+format: setup-dev
+	@.venv/bin/ruff check --fix -q . ; .venv/bin/ruff format -q .
+
+bench: setup-dev
+	@exec $(PY) -m benchmarks.run $(ARGS)
+
+e2e: setup-dev
+	@CCM_E2E=1 exec $(PY) -m pytest tests/e2e -rs $(ARGS)
+
+setup:
+	@sh scripts/setup.sh runtime
+
+setup-dev:
+	@sh scripts/setup.sh dev
+
+clean:
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis staticfiles
+	@find . -name __pycache__ -type d -not -path './.venv/*' -not -path './.tools/*' -prune -exec rm -rf {} +
+
+.PHONY: clean-all
+clean-all: clean
+	@rm -rf .venv .tools var

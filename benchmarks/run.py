@@ -1,0 +1,297 @@
+"""`make bench`: what a request costs CCM, beside a bare proxy in the same run.
+
+See docs/performance.md for what the figures mean.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from benchmarks import bodies, upstream
+from benchmarks.load import Load, Result
+from benchmarks.processes import memory_mib
+from ccm_site.supervisor.processes import free_port, spawn
+from tests.processes import PROJECT, Ccm
+
+CONNECTIONS = 16
+MEMORY_BUDGET_MIB = 120
+PYTHON_VARIABLE = "CCM_BENCH_PYTHON"
+CONFIG = """
+[router]
+default = "bench-anthropic"
+auto_map_regex = "^never-matches"
+[[providers]]
+name = "mock-anthropic"
+kind = "anthropic-compatible"
+base_url = "{url}"
+api_key = "k"
+[[providers]]
+name = "mock-openai"
+kind = "openai-compatible"
+base_url = "{url}/v1"
+api_key = "k"
+[[models]]
+name = "bench-anthropic"
+max_output = 32000
+context_window = 1000000
+tools = true
+input = "1"
+output = "5"
+[[models.mappings]]
+provider = "mock-anthropic"
+actual_model = "m"
+cost = {{ input = "0.5", output = "2" }}
+[[models]]
+name = "bench-openai"
+max_output = 32000
+context_window = 1000000
+tools = true
+input = "1"
+output = "5"
+[[models.mappings]]
+provider = "mock-openai"
+actual_model = "m"
+cost = {{ input = "0.5", output = "2" }}
+"""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """`budget` is the largest allowed ratio of CCM's CPU time a request to the bare proxy's."""
+
+    name: str
+    title: str
+    body: dict[str, Any]
+    budget: float
+    bare_path: str = "/v1/messages"
+    bare_ends: str = ""
+
+    @property
+    def streamed(self) -> bool:
+        return bool(self.body.get("stream"))
+
+
+SCENARIOS = [
+    Scenario("small", "100-byte request", bodies.small("bench-anthropic"), 2.5),
+    Scenario("large", "77 KB request", bodies.large("bench-anthropic", stream=False), 2.5),
+    Scenario("stream", "77 KB, 200 events", bodies.large("bench-anthropic", stream=True), 1.6),
+    Scenario(
+        "openai",
+        "the same from OpenAI",
+        bodies.large("bench-openai", stream=True),
+        2.2,
+        bare_path="/v1/chat/completions",
+        bare_ends="[DONE]",
+    ),
+]
+
+
+@dataclass
+class Side:
+    """The results of one server in one scenario, over all rounds."""
+
+    results: list[Result] = field(default_factory=list)
+
+    @property
+    def cpu_ms(self) -> float:
+        return 1000 * sum(r.cpu for r in self.results) / max(1, sum(r.requests for r in self.results))
+
+    @property
+    def per_second(self) -> float:
+        return sum(r.requests for r in self.results) / max(1e-9, sum(r.seconds for r in self.results))
+
+    def percentile(self, share: float) -> float:
+        """Milliseconds."""
+        latencies = sorted(each for r in self.results for each in r.latencies)
+        return latencies[int((len(latencies) - 1) * share)] / 1000 if latencies else 0.0
+
+    def figures(self) -> dict[str, float]:
+        return {
+            "cpu_ms": round(self.cpu_ms, 4),
+            "cpu_ms_rounds": [round(1000 * r.cpu / max(1, r.requests), 4) for r in self.results],  # type: ignore[dict-item]
+            "requests_per_second": round(self.per_second, 1),
+            "p50_ms": round(self.percentile(0.5), 2),
+            "p99_ms": round(self.percentile(0.99), 2),
+        }
+
+
+@dataclass
+class Server:
+    name: str
+    port: int
+    pid: int
+    headers: dict[str, str]
+
+    def load(self, scenario: Scenario, seconds: float) -> Load:
+        bare = self.name == "bare"
+        path = scenario.bare_path if bare else "/v1/messages"
+        needle = '"content":"l' if path.endswith("completions") else '"text":"l'
+        ends = (scenario.bare_ends if bare else "") or ("message_stop" if scenario.streamed else "}")
+        return Load(
+            port=self.port,
+            path=path,
+            headers=self.headers,
+            body=json.dumps(scenario.body, separators=(",", ":")),
+            needle=needle,
+            count=upstream.EVENTS if scenario.streamed else 1,
+            ends=ends,
+            pid=self.pid,
+            connections=CONNECTIONS,
+            seconds=seconds,
+        )
+
+
+@contextmanager
+def running(module: str, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
+    process = spawn([sys.executable, "-m", module, *arguments], output=sys.stderr.fileno(), cwd=PROJECT)
+    try:
+        _await_port(int(arguments[0]))
+        yield process
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _await_port(port: int) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def measure(server: Server, scenario: Scenario, seconds: float) -> Result:
+    """One run of the load generator, in a process of its own. Raises SystemExit when an answer was wrong."""
+    load = server.load(scenario, seconds)
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.load"],
+        input=msgspec.json.encode(load),
+        stdout=subprocess.PIPE,
+        cwd=PROJECT,
+        timeout=seconds + 60,
+        check=True,
+    )
+    result = msgspec.json.decode(done.stdout, type=Result)
+    if result.failures:
+        sys.exit(f"{server.name}, {scenario.name}: {len(result.failures)} wrong answers, first: {result.failures[0]}")
+    return result
+
+
+def compare(scenario: Scenario, bare: Server, ccm: Server, *, rounds: int, seconds: float) -> tuple[Side, Side]:
+    """Both servers in turns, so that the machine's other work falls on both."""
+    sides = {bare.name: Side(), ccm.name: Side()}
+    for number in range(rounds):
+        for server in (bare, ccm) if number % 2 == 0 else (ccm, bare):
+            sides[server.name].results.append(measure(server, scenario, seconds))
+    return sides[bare.name], sides[ccm.name]
+
+
+def check_ledger(ccm: Ccm, sent: int) -> list[str]:
+    """What is wrong with the books after `sent` requests: nothing may be missing, doubled or unbalanced."""
+    wrong = []
+    reconciled = ccm.run("reconcile")
+    if reconciled.returncode:
+        wrong.append(f"reconcile failed:\n{reconciled.stdout}{reconciled.stderr}")
+    recorded = int(ccm.python("from credits.models import UsageRecord; print(UsageRecord.objects.count())"))
+    if recorded != sent:
+        wrong.append(f"{sent} requests were answered, {recorded} usage records were written")
+    return wrong
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    head = f"{'':24}{'CPU ms/request':>22}{'':7}{'':8}{'requests/s':>16}{'p50 ms':>16}{'p99 ms':>16}"
+    lines = [head, f"{'':24}{'bare':>11}{'ccm':>11}{'ratio':>7}{'budget':>8}" + f"{'bare':>8}{'ccm':>8}" * 3]
+    for row in rows:
+        bare, ccm = row["bare"], row["ccm"]
+        line = f"{row['title']:24}{bare['cpu_ms']:11.3f}{ccm['cpu_ms']:11.3f}{row['ratio']:7.2f}{row['budget']:8.1f}"
+        for name in ("requests_per_second", "p50_ms", "p99_ms"):
+            digits = 0 if name == "requests_per_second" else 1
+            line += f"{bare[name]:8.{digits}f}{ccm[name]:8.{digits}f}"
+        lines.append(line + ("" if row["ratio"] <= row["budget"] else "  over"))
+    return "\n".join(lines)
+
+
+def ratio(bare: Side, ccm: Side) -> float:
+    """The median over the rounds: one disturbed round must not decide."""
+    pairs = zip(bare.results, ccm.results, strict=True)
+    ratios = [(c.cpu / max(1, c.requests)) / max(1e-9, b.cpu / max(1, b.requests)) for b, c in pairs]
+    return round(statistics.median(ratios), 3)
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    names = [scenario.name for scenario in SCENARIOS]
+    parser.add_argument("--scenario", action="append", choices=names, help="only this one (may be given twice)")
+    parser.add_argument("--seconds", type=float, default=2.5, help="measured time of one run (default 2.5)")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each server and scenario (default 3)")
+    parser.add_argument("--burst", type=int, default=4, help="events that the provider sends at a time (default 4)")
+    parser.add_argument("--json", type=Path, default=PROJECT / "benchmarks" / ".build" / "result.json")
+    parser.add_argument("--strict", action="store_true", help="exit 1 when a budget is exceeded")
+    return parser.parse_args()
+
+
+def run(chosen: Sequence[Scenario], *, rounds: int, seconds: float, burst: int) -> dict[str, Any]:
+    """The whole comparison: figures of each scenario, the memory, and what is wrong with the books."""
+    web_python = shlex.split(os.environ.get(PYTHON_VARIABLE, sys.executable))
+    upstream_port, bare_port = str(free_port()), str(free_port())
+    upstream_url = f"http://127.0.0.1:{upstream_port}"
+    with (
+        running("benchmarks.upstream", upstream_port, str(burst)),
+        running("benchmarks.bare_proxy", bare_port, upstream_url) as bare_process,
+        Ccm(python=web_python, settings={"LOG_LEVEL": "WARNING"}) as ccm,
+    ):
+        ccm.import_config(CONFIG.format(url=upstream_url))
+        key = ccm.create_key(usd="1000000")
+        ccm.start()
+        assert ccm.web is not None
+        headers = {"content-type": "application/json", "anthropic-version": "2023-06-01", "x-api-key": key}
+        bare_server = Server("bare", int(bare_port), bare_process.pid, headers)
+        ccm_server = Server("ccm", ccm.port, ccm.web.pid, headers)
+        rows, sent = [], 0
+        for scenario in chosen:
+            print(f"{scenario.title} ...", file=sys.stderr, flush=True)
+            bare, own = compare(scenario, bare_server, ccm_server, rounds=rounds, seconds=seconds)
+            sent += sum(result.sent for result in own.results)
+            figures = {"bare": bare.figures(), "ccm": own.figures(), "ratio": ratio(bare, own)}
+            rows.append({"name": scenario.name, "title": scenario.title, "budget": scenario.budget, **figures})
+        memory = {"ccm": memory_mib(ccm.web.pid), "bare": memory_mib(bare_process.pid)}
+        ccm.stop()
+        return {"scenarios": rows, "memory_mib": memory, "requests": sent, "wrong": check_ledger(ccm, sent)}
+
+
+def main() -> int:
+    asked = options()
+    chosen = [s for s in SCENARIOS if not asked.scenario or s.name in asked.scenario]
+    report = run(chosen, rounds=asked.rounds, seconds=asked.seconds, burst=asked.burst)
+    asked.json.parent.mkdir(parents=True, exist_ok=True)
+    asked.json.write_text(json.dumps(report, indent=2) + "\n")
+    memory = report["memory_mib"]
+    print(table(report["scenarios"]))
+    print(f"\nmemory of the web process: {memory['ccm']:.0f} MiB of {MEMORY_BUDGET_MIB} (bare: {memory['bare']:.0f})")
+    print(f"books after {report['requests']} requests: {'; '.join(report['wrong']) or 'in order'}")
+    print(f"written to {asked.json}")
+    over = [s["name"] for s in report["scenarios"] if s["ratio"] > s["budget"]]
+    if memory["ccm"] > MEMORY_BUDGET_MIB:
+        over.append("memory")
+    return 1 if report["wrong"] or (asked.strict and over) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""All settings, read from the environment (see docs/configuration.md)."""
+
+import os
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+
+from adminui.unfold import UNFOLD  # noqa: F401 - a setting
+from ccm_site.env import database, env_bool, env_int, env_list, env_secret, env_str, load_env_file
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+DATA_DIR = Path(env_str("CCM_DATA_DIR") or BASE_DIR / "var").resolve()
+load_env_file(DATA_DIR / "env")
+
+DEBUG = env_bool("DEBUG", default=False)
+# The demo: a seeded installation on one machine, without TLS in front of it.
+DEMO = env_bool("CCM_DEMO", default=False)
+
+SECRET_KEY = env_secret("DJANGO_SECRET_KEY")
+ENCRYPTION_KEYS = [key.strip() for key in env_secret("CCM_ENCRYPTION_KEYS").split(",") if key.strip()]
+KEY_PEPPER = env_secret("CCM_KEY_PEPPER")
+
+HOST = env_str("HOST", "127.0.0.1")
+PORT = env_int("PORT", 8000, minimum=1, maximum=65535)
+PUBLIC_URL = env_str("CCM_PUBLIC_URL", f"http://{HOST}:{PORT}").rstrip("/")
+if not PUBLIC_URL.startswith(("http://", "https://")):
+    raise ImproperlyConfigured("CCM_PUBLIC_URL must begin with http:// or https://.")
+ALLOWED_HOSTS = env_list("ALLOWED_HOSTS", "*" if DEMO else "") or [
+    PUBLIC_URL.split("//")[1].split("/")[0].split(":")[0]
+]
+CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+ALLOW_PRIVATE_UPSTREAMS = env_bool("CCM_ALLOW_PRIVATE_UPSTREAMS", default=DEMO)
+
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin.apps.SimpleAdminConfig",  # its pages are loaded with the URLs: `/v1` needs none of them
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "accounts",
+    "credits",
+    "providers",
+    "gateway",
+    "adminui",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "adminui.middleware.ContentSecurityPolicyMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "ccm_site.urls"
+ASGI_APPLICATION = "ccm_site.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+DATABASES = {"default": database(env_str("DATABASE_URL"), DATA_DIR / "ccm.sqlite3")}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+REDIS_URL = env_str("REDIS_URL", "redis://127.0.0.1:6379/0")
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+
+AUTH_USER_MODEL = "accounts.User"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+LOGIN_URL = "sign-in"
+LOGIN_REDIRECT_URL = "home"
+LOGOUT_REDIRECT_URL = "home"
+
+SECURE_TLS = PUBLIC_URL.startswith("https://")
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if SECURE_TLS else None
+SECURE_SSL_REDIRECT = SECURE_TLS
+SECURE_REDIRECT_EXEMPT = [r"^health/", r"^metrics$"]
+SECURE_HSTS_SECONDS = 31_536_000 if SECURE_TLS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_TLS
+SECURE_HSTS_PRELOAD = SECURE_TLS
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_SECURE = SECURE_TLS
+SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_SECURE = SECURE_TLS
+X_FRAME_OPTIONS = "DENY"
+
+LANGUAGE_CODE = "en-us"
+USE_I18N = False
+USE_TZ = True
+TIME_ZONE = "UTC"
+FORMAT_MODULE_PATH = "adminui.formats"
+
+STATIC_URL = "/static/"
+STATIC_ROOT = Path(env_str("CCM_STATIC_ROOT") or BASE_DIR / "staticfiles")
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = DEBUG
+
+CELERY_BROKER_URL = REDIS_URL
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_TASK_TIME_LIMIT = 300
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# Without the throttle a task of a crashed worker is redelivered only after minutes
+# (architecture, decision 10).
+CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 600, "unacked_restore_throttle": 1}
+
+# tiktoken loads its vocabularies from here instead of the network.
+os.environ["TIKTOKEN_CACHE_DIR"] = str(BASE_DIR / "providers" / "vocab")
+
+# A hold whose process died is settled once its lease has run out.
+HOLD_LEASE_SECONDS = env_int("CCM_HOLD_LEASE_SECONDS", 60, minimum=2, maximum=3600)
+JOURNAL_DIR = DATA_DIR / "journal"
+METRICS_TOKEN = env_secret("CCM_METRICS_TOKEN", "")
+
+LOG_LEVEL = env_str("LOG_LEVEL", "INFO").upper()
+if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
+    raise ImproperlyConfigured("LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR.")
+LOGGING_CONFIG = "ccm_site.logs.configure"
+LOGGING = {"level": LOG_LEVEL}  # Django calls the function above only with a setting that is not empty

@@ -1,0 +1,175 @@
+"""A whole CCM as processes of its own: a data directory, a Valkey, a web server on a free port.
+
+Everything goes through the commands and the network, as for an operator. Used by tests that
+need real processes, and by the benchmarks.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from ccm_site.supervisor.processes import free_port, spawn
+from tests.plugin import environment, valkey
+
+PROJECT = Path(__file__).resolve().parent.parent
+START_SECONDS = 60
+STOP_SECONDS = 40
+COMMAND_SECONDS = 120
+
+
+class Ccm:
+    """`with Ccm() as ccm` migrates a fresh database and starts a Valkey; `start` the web server.
+
+    `python` replaces the interpreter of the web server, to run it under a profiler. The data
+    directory lies on the disk unless told otherwise, since durable commits are part of the product."""
+
+    def __init__(
+        self,
+        *,
+        database_url: str = "",
+        settings: Mapping[str, str] | None = None,
+        python: Sequence[str] = (sys.executable,),
+    ) -> None:
+        self.data_dir = Path(tempfile.mkdtemp(prefix="ccm-process-"))
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.web: subprocess.Popen[bytes] | None = None
+        self._database_url = database_url
+        self._settings = dict(settings or {})
+        self._python = list(python)
+        self._valkey: valkey.ValkeyServer | None = None
+
+    def __enter__(self) -> Self:
+        self._valkey = valkey.start()
+        try:
+            self.manage("migrate", "-v0")
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.stop()
+        if self._valkey is not None:
+            self._valkey.stop()
+        shutil.rmtree(self.data_dir, ignore_errors=True)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Nothing of the caller's own environment but what programs need to run at all."""
+        assert self._valkey is not None
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+        return {
+            **kept,
+            **environment.SECRETS,
+            "CCM_DATA_DIR": str(self.data_dir),
+            "DATABASE_URL": self._database_url,
+            "REDIS_URL": self._valkey.url,
+            "PORT": str(self.port),
+            "CCM_ALLOW_PRIVATE_UPSTREAMS": "1",
+            **self._settings,
+        }
+
+    # -- commands
+
+    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """`manage.py` with `arguments`, whatever its exit status."""
+        return subprocess.run(
+            [sys.executable, str(PROJECT / "manage.py"), *arguments],
+            env=self.environment,
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+        )
+
+    def manage(self, *arguments: str) -> str:
+        """What the command prints; raises RuntimeError with its words when it fails."""
+        done = self.run(*arguments)
+        if done.returncode:
+            raise RuntimeError(f"manage.py {' '.join(arguments)} failed: {done.stdout}{done.stderr}")
+        return done.stdout.strip()
+
+    def python(self, source: str) -> str:
+        """What `source` prints, run inside the product's Django."""
+        return self.manage("shell", "-v0", "-c", source)
+
+    def import_config(self, toml: str) -> str:
+        file = self.data_dir / "import.toml"
+        file.write_text(toml)
+        return self.manage("import_config", str(file))
+
+    def create_key(self, email: str = "customer@example.com", usd: str = "100", name: str = "test") -> str:
+        """A new key of this customer, who is given `usd` of credits; "" for none."""
+        grant = ["--credits", usd] if usd else []
+        return self.manage("create_key", "--email", email, "--name", name, *grant)
+
+    def usage_records(self, organization: str | None = None) -> list[dict[str, Any]]:
+        """Every column of the usage records in the order of their making, of the organisation
+        whose personal owner has this e-mail address, or of all."""
+        narrowed = f".filter(organization__memberships__user__email={organization!r})" if organization else ""
+        source = (
+            "import json; from credits.models import UsageRecord; "
+            f"rows = UsageRecord.objects{narrowed}.order_by('created_at').values(); "
+            "print(json.dumps(list(rows), default=str))"
+        )
+        records: list[dict[str, Any]] = json.loads(self.python(source))
+        return records
+
+    # -- the web server
+
+    def start(self) -> Self:
+        """Start the web server and wait until it is ready; raises RuntimeError with its last lines."""
+        with self.log.open("ab") as log:
+            self.web = spawn(
+                [*self._python, "-m", "ccm_site.web"], output=log, cwd=PROJECT, environment=self.environment
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not self._ready():
+            if self.web.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise RuntimeError(f"CCM did not become ready: {self.log.read_text()[-3000:]}")
+            time.sleep(0.05)
+        return self
+
+    def _ready(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/health/ready", timeout=5, trust_env=False).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def stop(self) -> None:
+        """Ctrl-C, and patience while the server drains."""
+        if self.web is None or self.web.poll() is not None:
+            return
+        self.web.send_signal(signal.SIGINT)
+        try:
+            self.web.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """kill -9, as a fault would."""
+        if self.web is not None:
+            self.web.kill()
+            self.web.wait(STOP_SECONDS)
+
+    @property
+    def log(self) -> Path:
+        return self.data_dir / "web.log"

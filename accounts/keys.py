@@ -5,6 +5,7 @@ under the installation's pepper is stored.
 """
 
 import asyncio
+import functools
 import hmac
 import re
 import secrets
@@ -35,7 +36,13 @@ def generate() -> str:
 
 def digest(key: str) -> str:
     """The stored form of `key`: 64 hexadecimal characters."""
-    return hmac.digest(settings.KEY_PEPPER.encode(), key.encode(), sha256).hex()
+    return _digest(key, settings.KEY_PEPPER)
+
+
+@functools.lru_cache(maxsize=10_000)
+def _digest(key: str, pepper: str) -> str:
+    # Remembered, since the same keys come again and again and OpenSSL's HMAC is not quick.
+    return hmac.digest(pepper.encode(), key.encode(), sha256).hex()
 
 
 def explain(presented: str) -> str:

@@ -16,6 +16,8 @@ from gateway.app import Gateway
 from gateway.exchange import Exchange, Receive, Send
 from gateway.runtime import Runtime
 
+# A request makes some hundred short-lived objects and hardly a cycle: look for those less often.
+GC_THRESHOLDS = (2_000, 10, 20)
 HEALTH_PATHS = {"/health/live", "/health/ready", "/metrics"}
 # Claude Code warms its connection up with these.
 WARM_UP_PATHS = {"/", "/api/hello"}
@@ -55,6 +57,7 @@ class Application:
                 # What was loaded so far stays: the collector need not walk it ever again.
                 gc.collect()
                 gc.freeze()
+                gc.set_threshold(*GC_THRESHOLDS)
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
                 if runtime is not None:

@@ -117,7 +117,7 @@ def sqlite_database(name: str) -> dict[str, object]:
             "transaction_mode": "IMMEDIATE",
             "init_command": (
                 "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=20000;"
-                "PRAGMA foreign_keys=ON; PRAGMA cache_size=-8000"
+                "PRAGMA foreign_keys=ON; PRAGMA recursive_triggers=ON; PRAGMA cache_size=-4000"
             ),
         },
         "TEST": {"NAME": f"{name}.test"},

@@ -34,8 +34,11 @@ class UpstreamResponse(Protocol):
     """An answer whose status and headers are known. Either read it to its end, or close it."""
 
     status: int
-    headers: Mapping[str, str]
-    """Lower-case names."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Lower-case names."""
+        ...
 
     def chunks(self) -> AsyncGenerator[bytes]:
         """The body as it arrives. Raises UpstreamError when it is cut, or silent for too long."""
@@ -156,7 +159,6 @@ class _HttpResponse:
         "_target",
         "_waiting_since",
         "_watch",
-        "headers",
         "status",
     )
 
@@ -164,7 +166,6 @@ class _HttpResponse:
         self, response: aiohttp.ClientResponse, target: Target, *, streamed: bool, deadline: float, watch: "_Watch"
     ) -> None:
         self.status = response.status
-        self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
         self._response = response
         self._target = target
         self._streamed = streamed
@@ -173,6 +174,10 @@ class _HttpResponse:
         self._waiting_since: float | None = None
         self._expired = ""
         self._watch = watch
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {name.lower(): value for name, value in self._response.headers.items()}
 
     async def chunks(self) -> AsyncGenerator[bytes]:
         now = asyncio.get_running_loop().time

@@ -6,6 +6,7 @@ are not Anthropic's own `safeguards`, which holds the client's local paths and r
 in an answer: `message.model`, which names the public model.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -107,6 +108,7 @@ class _Message(msgspec.Struct):
     usage: Raw = NO_USAGE
 
 
+@functools.lru_cache(maxsize=1024)
 def messages_url(base_url: str, *, beta: bool) -> str:
     """The endpoint under `base_url`, which may end in `/` or `/v1`."""
     base = base_url.rstrip("/").removesuffix("/v1")

@@ -1,0 +1,245 @@
+"""The operators' view of the ledger. Nothing here is edited: credits are granted through the service."""
+
+import secrets
+from typing import Any, cast
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import action, display
+from unfold.widgets import UnfoldAdminTextInputWidget
+
+from accounts.models import User
+from credits import services
+from credits.errors import CreditsError
+from credits.models import CreditLot, Hold, ReconciliationRun, Transfer, UsageRecord, Wallet
+from credits.money import format_usd, usd_to_nanos
+from credits.reconcile import Finding
+
+
+class ReadOnly:
+    """No adding, changing or deleting, for anybody."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+class GrantForm(forms.Form):
+    amount = forms.CharField(label="Amount (USD)", max_length=20, widget=UnfoldAdminTextInputWidget)
+    reason = forms.CharField(label="Reason", max_length=200, widget=UnfoldAdminTextInputWidget)
+    # The form's own key: sent twice, it grants once.
+    key = forms.CharField(widget=forms.HiddenInput, max_length=40)
+
+    def clean_amount(self) -> int:
+        try:
+            nanos = usd_to_nanos(self.cleaned_data["amount"])
+        except CreditsError as error:
+            raise forms.ValidationError(str(error)) from None
+        if nanos <= 0:
+            raise forms.ValidationError("Enter an amount above zero.")
+        return nanos
+
+
+class LotInline(ReadOnly, TabularInline):
+    model = CreditLot
+    verbose_name_plural = "lots"
+    fields = ("kind", "amount_usd", "remaining_usd", "priority", "expires_at", "created_at")
+    readonly_fields = fields
+    extra = 0
+
+    @display(description="amount")
+    def amount_usd(self, lot: CreditLot) -> str:
+        return format_usd(lot.amount)
+
+    @display(description="remaining")
+    def remaining_usd(self, lot: CreditLot) -> str:
+        return format_usd(lot.remaining)
+
+
+class DebtFilter(admin.SimpleListFilter):
+    title = "debt"
+    parameter_name = "debt"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("1", "In debt")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Wallet]) -> QuerySet[Wallet]:
+        return queryset.filter(debt__gt=0) if self.value() else queryset
+
+
+@admin.register(Wallet)
+class WalletAdmin(ReadOnly, ModelAdmin):
+    list_display = ("organization", "available_usd", "posted_usd", "held_usd", "debt_usd", "frozen")
+    list_filter = ("frozen", DebtFilter)
+    list_select_related = ("organization",)
+    search_fields = ("organization__name", "organization__memberships__user__email")
+    fields = (
+        "organization",
+        "available_usd",
+        "posted_usd",
+        "held_usd",
+        "debt_usd",
+        "frozen",
+        "next_expiry",
+        "created_at",
+    )
+    readonly_fields = fields
+    inlines = (LotInline,)
+    actions_detail = ("grant_credits",)
+
+    def has_grant_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return request.user.has_perm("credits.change_wallet")
+
+    @action(description="Grant credits", url_path="grant", permissions=["grant"])
+    def grant_credits(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        wallet = get_object_or_404(Wallet.objects.select_related("organization"), pk=object_id)
+        form = GrantForm(request.POST or None, initial={"key": secrets.token_hex(16)})
+        if request.method == "POST" and form.is_valid() and self._grant(request, wallet, form):
+            return HttpResponseRedirect(reverse("admin:credits_wallet_change", args=[wallet.pk]))
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Grant credits to {wallet.organization}",
+            "opts": self.model._meta,
+            "wallet": wallet,
+            "form": form,
+        }
+        return TemplateResponse(request, "credits/grant.html", context)
+
+    def _grant(self, request: HttpRequest, wallet: Wallet, form: GrantForm) -> bool:
+        nanos = form.cleaned_data["amount"]
+        try:
+            services.grant(
+                wallet.pk,
+                nanos,
+                reason=form.cleaned_data["reason"],
+                idempotency_key=f"admin:{form.cleaned_data['key']}",
+                by=cast(User, request.user),
+            )
+        except CreditsError as error:
+            form.add_error(None, str(error))
+            return False
+        messages.success(request, f"Granted {format_usd(nanos)} to {wallet.organization}.")
+        return True
+
+    @display(description="available", ordering="posted")
+    def available_usd(self, wallet: Wallet) -> str:
+        return format_usd(wallet.available)
+
+    @display(description="posted", ordering="posted")
+    def posted_usd(self, wallet: Wallet) -> str:
+        return format_usd(wallet.posted)
+
+    @display(description="held", ordering="held")
+    def held_usd(self, wallet: Wallet) -> str:
+        return format_usd(wallet.held)
+
+    @display(description="debt", ordering="debt")
+    def debt_usd(self, wallet: Wallet) -> str:
+        return format_usd(wallet.debt)
+
+
+@admin.register(Hold)
+class HoldAdmin(ReadOnly, ModelAdmin):
+    list_display = ("id", "organization", "model", "amount_usd", "captured_usd", "state", "created_at")
+    list_filter = ("state",)
+    list_select_related = ("wallet__organization",)
+    search_fields = ("id__exact",)
+    show_full_result_count = False
+    fields = (
+        "id", "organization", "api_key", "model", "state", "amount_usd", "captured_usd", "input_tokens", "max_tokens",
+        "context", "checkpoint", "owner", "lease_until", "created_at", "updated_at",
+    )  # fmt: skip
+    readonly_fields = fields
+
+    @display(description="organisation")
+    def organization(self, hold: Hold) -> str:
+        return str(hold.wallet.organization)
+
+    @display(description="amount", ordering="amount")
+    def amount_usd(self, hold: Hold) -> str:
+        return format_usd(hold.amount)
+
+    @display(description="captured", ordering="captured")
+    def captured_usd(self, hold: Hold) -> str:
+        return format_usd(hold.captured)
+
+
+@admin.register(Transfer)
+class TransferAdmin(ReadOnly, ModelAdmin):
+    list_display = ("id", "created_at", "code", "debit", "credit", "amount_usd", "reason", "created_by")
+    list_filter = ("code",)
+    list_select_related = ("debit__organization", "credit__organization", "created_by")
+    search_fields = ("idempotency_key__exact", "group_id__exact")
+    show_full_result_count = False
+    fields = (
+        "id", "created_at", "code", "debit", "credit", "amount_usd", "idempotency_key", "group_id", "hold", "reason",
+        "created_by",
+    )  # fmt: skip
+    readonly_fields = fields
+
+    @display(description="amount", ordering="amount")
+    def amount_usd(self, transfer: Transfer) -> str:
+        return format_usd(transfer.amount)
+
+
+@admin.register(UsageRecord)
+class UsageRecordAdmin(ReadOnly, ModelAdmin):
+    list_display = (
+        "created_at", "organization", "model", "route", "provider", "input_tokens", "output_tokens", "charge_usd",
+        "margin_usd", "status",
+    )  # fmt: skip
+    list_filter = ("route", "usage_source", "streamed")
+    list_select_related = ("organization",)
+    search_fields = ("request_id__exact", "organization__name")
+    show_full_result_count = False
+    fields = (
+        ("request_id", "created_at"), ("organization", "api_key"), ("requested_model", "model"),
+        ("route", "request_class"), "why", ("provider", "actual_model"), "attempts",
+        ("status", "error_code", "stop_reason"),
+        ("streamed", "first_token_ms", "total_ms"), ("input_tokens", "cache_read_tokens"),
+        ("cache_write_tokens", "cache_write_1h_tokens"), ("output_tokens", "reasoning_tokens"),
+        ("web_searches", "usage_source"), ("charge_usd", "cost_usd", "margin_usd"),
+        ("session_id", "agent_id", "parent_agent_id"), "client",
+    )  # fmt: skip
+    readonly_fields = tuple(
+        name for row in fields for name in ((row,) if isinstance(row, str) else cast("tuple[str, ...]", row))
+    )
+
+    @display(description="charge", ordering="charge")
+    def charge_usd(self, record: UsageRecord) -> str:
+        return format_usd(record.charge)
+
+    @display(description="cost", ordering="cost")
+    def cost_usd(self, record: UsageRecord) -> str:
+        return format_usd(record.cost)
+
+    @display(description="margin", ordering="margin")
+    def margin_usd(self, record: UsageRecord) -> str:
+        return format_usd(record.margin)
+
+
+@admin.register(ReconciliationRun)
+class ReconciliationRunAdmin(ReadOnly, ModelAdmin):
+    list_display = ("started_at", "ok", "failed")
+    list_filter = ("ok",)
+    fields = ("started_at", "finished_at", "ok", "lines")
+    readonly_fields = fields
+
+    @display(description="failed checks")
+    def failed(self, run: ReconciliationRun) -> str:
+        return ", ".join(result["check"] for result in run.results if not result["ok"]) or "–"
+
+    @display(description="results")
+    def lines(self, run: ReconciliationRun) -> str:
+        return "\n".join(str(Finding(**result)) for result in run.results)

@@ -1,0 +1,294 @@
+"""The rules of holds and settlements, applied to a batch of operations in one transaction.
+
+Each operation can be repeated: it first looks at what is stored under its request id. So a batch
+whose COMMIT has an unknown outcome is simply run again.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from hashlib import blake2b
+
+from django.db import transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from credits import ledger, rating, records
+from credits.books import Books, HoldRow, Memory, WalletRow, learn_prices
+from credits.database import Dialect
+from credits.errors import (
+    CreditsError,
+    HoldClosed,
+    HoldConflict,
+    InsufficientCredits,
+    KeyNoLongerValid,
+    LedgerDrift,
+    OutstandingDebt,
+    WalletFrozen,
+)
+from credits.models import HoldState
+from credits.types import (
+    HoldGrant,
+    HoldRequest,
+    MeterReading,
+    Nanos,
+    PriceSnapshot,
+    RequestFacts,
+    Settlement,
+    SettleRequest,
+    UsageSource,
+)
+
+LEAST_OUTPUT = 256
+"""Tokens. A request that cannot be afforded whole gets at least these, or is refused."""
+
+CLIENT_CLOSED = 499
+INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class HoldOp:
+    request: HoldRequest
+    dispatch: bool = True
+
+    @property
+    def request_id(self) -> str:
+        return self.request.request_id
+
+
+@dataclass(frozen=True, slots=True)
+class SettleOp:
+    request: SettleRequest
+
+    @property
+    def request_id(self) -> str:
+        return self.request.request_id
+
+
+@dataclass(frozen=True, slots=True)
+class InterruptOp:
+    """Ends a hold that nobody will settle, with `reading`, else with its checkpoint, else with nothing."""
+
+    request_id: str
+    reading: MeterReading | None = None
+    error_code: str = INTERRUPTED
+
+
+@dataclass(frozen=True, slots=True)
+class ExpireOp:
+    """Gives an overdue hold back that was never sent to a provider."""
+
+    request_id: str
+
+
+Operation = HoldOp | SettleOp | InterruptOp | ExpireOp
+Outcome = HoldGrant | Settlement | CreditsError | bool
+"""What an operation came to: for InterruptOp and ExpireOp whether they ended the hold. A refusal is
+an outcome too: it must not sink its neighbours."""
+
+
+def fingerprint(request: HoldRequest) -> str:
+    """Tells another request under the same id from a repetition."""
+    return blake2b(records.json_text(request).encode(), digest_size=16).hexdigest()
+
+
+class BatchRunner:
+    """Runs batches on one connection; not for use by two threads."""
+
+    def __init__(
+        self, connection: BaseDatabaseWrapper, *, owner: str, lease_seconds: float, clock: Callable[[], datetime]
+    ) -> None:
+        self._connection = connection
+        self._dialect = Dialect(connection)
+        self._memory = Memory()
+        self._owner = owner
+        self._lease = timedelta(seconds=lease_seconds)
+        self._clock = clock
+
+    def run(self, operations: Sequence[Operation]) -> list[Outcome]:
+        """The outcome of each operation, committed. Raises what the database raises, and LedgerDrift;
+        then nothing of the batch is stored."""
+        now = self._clock()
+        stamp, lease_until = self._dialect.time(now), self._dialect.time(now + self._lease)
+        with self._dialect.cursor() as cursor:
+            learn_prices(cursor, self._memory, {op.request.price for op in operations if isinstance(op, HoldOp)})
+            with transaction.atomic(using=self._connection.alias):
+                books = Books(cursor, self._dialect, self._memory, stamp, lease_until)
+                self._load(books, operations)
+                outcomes = [self._apply(books, operation) for operation in operations]
+                books.write()
+        return outcomes
+
+    def _load(self, books: Books, operations: Sequence[Operation]) -> None:
+        holds = [op.request for op in operations if isinstance(op, HoldOp)]
+        others = [op.request_id for op in operations if not isinstance(op, HoldOp)]
+        closing = set(books.organizations_of(others).values()) if others else set()
+        books.lock_wallets(closing.union(request.organization_id for request in holds))
+        books.read_holds([op.request_id for op in operations])
+        if holds:
+            books.read_keys({request.api_key_id for request in holds})
+        if others:
+            organizations = closing.union(request.organization_id for request in holds)
+            books.read_accounts(organizations)
+            books.read_lots(organizations)
+
+    def _apply(self, books: Books, operation: Operation) -> Outcome:
+        try:
+            match operation:
+                case HoldOp():
+                    return self._hold(books, operation)
+                case SettleOp():
+                    return settle(books, operation.request)
+                case InterruptOp():
+                    return interrupt(books, operation)
+                case ExpireOp():
+                    return expire(books, operation.request_id)
+        except LedgerDrift:
+            raise
+        except CreditsError as refusal:
+            return refusal
+
+    def _hold(self, books: Books, operation: HoldOp) -> HoldGrant:
+        request, mark = operation.request, fingerprint(operation.request)
+        stored = books.holds.get(request.request_id)
+        if stored is not None:
+            return repeated_hold(stored, mark)
+        wallet = books.wallets.get(request.organization_id)
+        if books.keys.get(request.api_key_id) != request.organization_id:
+            raise KeyNoLongerValid
+        amount, max_tokens = reserve(wallet, request)
+        assert wallet is not None
+        wallet.held += amount
+        books.changed_wallets.add(wallet.organization_id)
+        row = HoldRow(
+            request.request_id, wallet.organization_id, request.api_key_id, amount, 0,
+            HoldState.DISPATCHED.value if operation.dispatch else HoldState.OPEN.value,
+            self._memory.price_ids[request.price], records.text(request.model, 200), max_tokens, mark,
+        )  # fmt: skip
+        books.holds[row.id] = row
+        books.new_holds.append((
+            row.id, row.organization_id, row.api_key_id, row.amount, row.state, row.price_id, row.model,
+            request.input_tokens, row.max_tokens, row.fingerprint, records.json_text(request.context), self._owner,
+            books.lease_until, books.stamp, books.stamp,
+        ))  # fmt: skip
+        return HoldGrant(request.request_id, amount, max_tokens)
+
+
+def repeated_hold(stored: HoldRow, mark: str) -> HoldGrant:
+    if stored.fingerprint != mark or not stored.unfinished:
+        raise HoldConflict(f"request id {stored.id} was used before")
+    return HoldGrant(stored.id, Nanos(stored.amount), stored.max_tokens)
+
+
+def reserve(wallet: WalletRow | None, request: HoldRequest) -> tuple[Nanos, int]:
+    """The amount to hold and the output tokens that it affords (architecture, section 5).
+
+    The whole worst case if the wallet can; else at most half of what is free, so that one request
+    does not lock out all others; else a refusal that names what would have been enough."""
+    if wallet is None:
+        raise InsufficientCredits(needed=rating.worst_case(request.input_tokens, 1, request.price), available=0)
+    if wallet.frozen:
+        raise WalletFrozen
+    if wallet.debt > 0:
+        raise OutstandingDebt(debt=wallet.debt)
+    asked = min(request.max_tokens, rating.MOST_TOKENS)
+    worst = rating.worst_case(request.input_tokens, asked, request.price)
+    if worst <= wallet.free:
+        return worst, asked
+    least = min(LEAST_OUTPUT, asked)
+    affordable = min(asked, rating.affordable_output(wallet.free // 2, request.input_tokens, request.price))
+    if affordable < least:
+        enough = min(worst, 2 * rating.worst_case(request.input_tokens, least, request.price))
+        raise InsufficientCredits(needed=enough, available=wallet.free)
+    return rating.worst_case(request.input_tokens, affordable, request.price), affordable
+
+
+def settle(books: Books, request: SettleRequest) -> Settlement:
+    hold = books.holds.get(request.request_id)
+    if hold is None:
+        raise HoldClosed(f"there is no hold {request.request_id}")
+    reading = rating.sane(request.reading)
+    if not hold.unfinished:
+        return repeated_settlement(books, hold, reading)
+    return close(books, hold, reading, request.cost_price, request.facts)
+
+
+def repeated_settlement(books: Books, hold: HoldRow, reading: MeterReading) -> Settlement:
+    stored = books.settled_usage(hold.id)
+    if stored is None or stored[0] != records.counts(reading):
+        raise HoldClosed(f"hold {hold.id} is {hold.state}")
+    return Settlement(hold.id, Nanos(stored[1]), Nanos(stored[2]))
+
+
+def close(
+    books: Books, hold: HoldRow, reading: MeterReading, cost_price: PriceSnapshot | None, facts: RequestFacts
+) -> Settlement:
+    """Charge the reading to the hold's wallet, release the hold, and leave the usage record."""
+    charge = rating.charge(reading, books.price(hold.price_id))
+    cost = rating.charge(reading, cost_price) if cost_price else Nanos(0)
+    if charge and hold.state == HoldState.OPEN:
+        raise HoldConflict(f"hold {hold.id} was never dispatched")
+    release_and_charge(books, hold, charge)
+    about = (hold.id, hold.organization_id, hold.api_key_id, hold.model, hold.price_id)
+    books.usage.append(records.usage_values(about, facts, reading, charge=charge, cost=cost, stored_now=books.stamp))
+    return Settlement(hold.id, charge, cost)
+
+
+def release_and_charge(books: Books, hold: HoldRow, charge: int) -> None:
+    """The wallet pays out of this hold and of what is otherwise free, never out of other holds;
+    the rest becomes debt. Debt is repaid as soon as a released hold leaves something free."""
+    wallet = books.wallets[hold.organization_id]
+    accounts = books.memory.accounts[hold.organization_id]
+    revenue = books.memory.revenue
+    if revenue is None:
+        raise LedgerDrift("the platform's ledger accounts are missing: run manage.py migrate")
+    wallet.held -= hold.amount
+    paid = min(charge, wallet.free)
+    wallet.posted -= paid
+    wallet.debt += charge - paid
+    books.postings += ledger.capture(hold.id, accounts, revenue, paid=paid, overage=charge - paid)
+    if paid:
+        books.consume(wallet.organization_id, ledger.capture_key(hold.id), paid)
+    repaid = min(wallet.debt, wallet.free)
+    if repaid:
+        posting = ledger.repay(f"hold:{hold.id}", accounts, repaid, hold=hold.id)
+        wallet.posted -= repaid
+        wallet.debt -= repaid
+        books.postings.append(posting)
+        books.consume(wallet.organization_id, posting.key, repaid)
+    books.changed_wallets.add(wallet.organization_id)
+    books.close_hold(hold, HoldState.CAPTURED.value if charge else HoldState.VOIDED.value, charge)
+
+
+def interrupt(books: Books, operation: InterruptOp) -> bool:
+    """False when the hold was closed meanwhile, by whoever was faster."""
+    hold = books.holds.get(operation.request_id)
+    if hold is None or not hold.unfinished:
+        return False
+    context, checkpoint = books.context_and_checkpoint(hold.id)
+    cost_price = checkpoint.cost_price if checkpoint else None
+    facts = checkpoint.facts if checkpoint else None
+    if checkpoint is not None and checkpoint.final:
+        reading = checkpoint.reading
+    else:
+        reading = operation.reading or (checkpoint.reading if checkpoint else MeterReading(source=UsageSource.NONE))
+        # It was counted, not told: the customer never owes for it more than was reserved.
+        reading = replace(reading, output=min(reading.output, hold.max_tokens))
+        if any(records.counts(reading)):
+            reading = replace(reading, source=UsageSource.CHECKPOINT)
+        if facts is not None:
+            facts = replace(facts, status=CLIENT_CLOSED, error_code=operation.error_code)
+    if facts is None:
+        facts = records.facts_of_context(context, status=CLIENT_CLOSED, error_code=operation.error_code)
+    close(books, hold, rating.sane(reading), cost_price, facts)
+    return True
+
+
+def expire(books: Books, request_id: str) -> bool:
+    hold = books.holds.get(request_id)
+    if hold is None or hold.state != HoldState.OPEN or not books.overdue(request_id):
+        return False
+    wallet = books.wallets[hold.organization_id]
+    wallet.held -= hold.amount
+    books.changed_wallets.add(wallet.organization_id)
+    books.close_hold(hold, HoldState.EXPIRED.value, 0)
+    return True

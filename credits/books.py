@@ -1,0 +1,256 @@
+"""The rows that one transaction works on: read and locked together, changed in memory, written together.
+
+The rules of holds and settlements are in `batch.py`; here is only the SQL.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import IntegrityError
+
+from credits import ledger, records
+from credits.database import Cursor, Dialect
+from credits.ledger import Consumption, Lot, Posting, TenantAccounts
+from credits.models import UNFINISHED, AccountKind
+from credits.types import PriceSnapshot
+
+
+@dataclass(slots=True)
+class WalletRow:
+    """A locked wallet; amounts in nanos."""
+
+    organization_id: int
+    posted: int
+    held: int
+    debt: int
+    frozen: bool
+
+    @property
+    def free(self) -> int:
+        return self.posted - self.held
+
+
+@dataclass(slots=True)
+class HoldRow:
+    """A stored hold, or one that this transaction adds."""
+
+    id: str
+    organization_id: int
+    api_key_id: int
+    amount: int
+    captured: int
+    state: str
+    price_id: int
+    model: str
+    max_tokens: int
+    fingerprint: str
+
+    @property
+    def unfinished(self) -> bool:
+        return self.state in UNFINISHED
+
+
+class Memory:
+    """What never changes once it is stored, so that it is read only once: the ids of ledger
+    accounts, and price snapshots in both directions."""
+
+    def __init__(self) -> None:
+        self.accounts: dict[int, TenantAccounts] = {}
+        self.revenue: int | None = None
+        self.price_ids: dict[PriceSnapshot, int] = {}
+        self.prices: dict[int, PriceSnapshot] = {}
+
+
+PRICE_COLUMNS = "input, output, cache_read, cache_write, cache_write_1h, web_search"
+MOST_PRICES = 50_000
+
+
+def learn_prices(cursor: Cursor, memory: Memory, prices: Iterable[PriceSnapshot]) -> None:
+    """Store each of `prices` that is new. Outside the batch's transaction: what is remembered
+    must have been committed."""
+    for price in prices:
+        if price in memory.price_ids:
+            continue
+        content = (
+            price.input, price.output, price.cache_read, price.cache_write, price.cache_write_1h, price.web_search,
+        )  # fmt: skip
+        cursor.execute(
+            f"INSERT INTO credits_pricesnapshot ({PRICE_COLUMNS}) "
+            "VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+            content,
+        )
+        cursor.execute(
+            "SELECT id FROM credits_pricesnapshot WHERE input = %s AND output = %s AND cache_read = %s "
+            "AND cache_write = %s AND cache_write_1h = %s AND web_search = %s",
+            content,
+        )
+        row = cursor.fetchone()
+        assert row is not None
+        if len(memory.price_ids) >= MOST_PRICES:
+            memory.price_ids.clear()
+            memory.prices.clear()
+        memory.price_ids[price] = row[0]
+        memory.prices[row[0]] = price
+
+
+@dataclass(slots=True)
+class Books:
+    cursor: Cursor
+    dialect: Dialect
+    memory: Memory
+    stamp: Any
+    """Now, as the database stores it; and when a hold made now is overdue."""
+    lease_until: Any
+    wallets: dict[int, WalletRow] = field(default_factory=dict)
+    holds: dict[str, HoldRow] = field(default_factory=dict)
+    keys: dict[int, int] = field(default_factory=dict)
+    lots: dict[int, list[Lot]] = field(default_factory=dict)
+    changed_wallets: set[int] = field(default_factory=set)
+    changed_lots: dict[int, Lot] = field(default_factory=dict)
+    new_holds: list[tuple[Any, ...]] = field(default_factory=list)
+    closings: list[tuple[Any, ...]] = field(default_factory=list)
+    postings: list[Posting] = field(default_factory=list)
+    consumptions: list[Consumption] = field(default_factory=list)
+    usage: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def organizations_of(self, request_ids: Sequence[str]) -> dict[str, int]:
+        sql = f"SELECT id, wallet_id FROM credits_hold WHERE {self.dialect.any_of('id')}"
+        self.cursor.execute(sql, (self.dialect.values(request_ids),))
+        return dict(self.cursor.fetchall())
+
+    def lock_wallets(self, organization_ids: Iterable[int]) -> None:
+        """In the order of their ids, so that two transactions cannot wait for one another."""
+        self.cursor.execute(
+            "SELECT organization_id, posted, held, debt, frozen FROM credits_wallet "
+            f"WHERE {self.dialect.any_of('organization_id')} ORDER BY organization_id{self.dialect.for_update}",
+            (self.dialect.values(sorted(organization_ids)),),
+        )
+        for row in self.cursor.fetchall():
+            self.wallets[row[0]] = WalletRow(row[0], row[1], row[2], row[3], bool(row[4]))
+
+    def read_holds(self, request_ids: Sequence[str]) -> None:
+        """Only after the wallets are locked: nobody else then changes these holds' states."""
+        self.cursor.execute(
+            "SELECT id, wallet_id, api_key_id, amount, captured, state, price_snapshot_id, model, max_tokens, "
+            f"fingerprint FROM credits_hold WHERE {self.dialect.any_of('id')}",
+            (self.dialect.values(request_ids),),
+        )
+        self.holds = {row[0]: HoldRow(*row) for row in self.cursor.fetchall()}
+
+    def read_keys(self, key_ids: Iterable[int]) -> None:
+        """The API keys that are neither revoked nor expired now, with their organisations."""
+        self.cursor.execute(
+            f"SELECT id, organization_id FROM accounts_apikey WHERE {self.dialect.any_of('id')} "
+            "AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > %s)",
+            (self.dialect.values(key_ids), self.stamp),
+        )
+        self.keys = dict(self.cursor.fetchall())
+
+    def read_lots(self, organization_ids: Iterable[int]) -> None:
+        """Open lots in the order in which they are used up (models.CreditLot)."""
+        self.cursor.execute(
+            "SELECT wallet_id, id, remaining FROM credits_creditlot "
+            f"WHERE {self.dialect.any_of('wallet_id')} AND remaining > 0 "
+            "ORDER BY priority, CASE WHEN expires_at IS NULL THEN 1 ELSE 0 END, expires_at, "
+            "CASE kind WHEN 'promo' THEN 0 ELSE 1 END, id",
+            (self.dialect.values(organization_ids),),
+        )
+        for organization_id, lot_id, remaining in self.cursor.fetchall():
+            self.lots.setdefault(organization_id, []).append(Lot(lot_id, remaining))
+
+    def read_accounts(self, organization_ids: Iterable[int]) -> None:
+        missing = [id_ for id_ in organization_ids if id_ not in self.memory.accounts]
+        if missing:
+            self.cursor.execute(
+                "SELECT organization_id, kind, id FROM credits_ledgeraccount "
+                f"WHERE {self.dialect.any_of('organization_id')}",
+                (self.dialect.values(missing),),
+            )
+            found: dict[int, dict[str, int]] = {}
+            for organization_id, kind, account_id in self.cursor.fetchall():
+                found.setdefault(organization_id, {})[kind] = account_id
+            for organization_id, ids in found.items():
+                accounts = TenantAccounts(ids[AccountKind.WALLET], ids[AccountKind.RECEIVABLE])
+                self.memory.accounts[organization_id] = accounts
+        if self.memory.revenue is None:
+            self.cursor.execute("SELECT id FROM credits_ledgeraccount WHERE kind = 'revenue'")
+            row = self.cursor.fetchone()
+            self.memory.revenue = row[0] if row else None
+
+    def price(self, price_id: int) -> PriceSnapshot:
+        price = self.memory.prices.get(price_id)
+        if price is None:
+            self.cursor.execute(f"SELECT {PRICE_COLUMNS} FROM credits_pricesnapshot WHERE id = %s", (price_id,))
+            row = self.cursor.fetchone()
+            assert row is not None
+            price = self.memory.prices[price_id] = PriceSnapshot(*row)
+        return price
+
+    def context_and_checkpoint(self, request_id: str) -> tuple[dict[str, Any], records.Checkpoint | None]:
+        self.cursor.execute("SELECT context, checkpoint FROM credits_hold WHERE id = %s", (request_id,))
+        row = self.cursor.fetchone()
+        if row is None:
+            return {}, None
+        context = json.loads(row[0])
+        return context if isinstance(context, dict) else {}, records.read_checkpoint(row[1])
+
+    def overdue(self, request_id: str) -> bool:
+        sql = "SELECT 1 FROM credits_hold WHERE id = %s AND lease_until < %s"
+        self.cursor.execute(sql, (request_id, self.stamp))
+        return self.cursor.fetchone() is not None
+
+    def settled_usage(self, request_id: str) -> tuple[tuple[int, ...], int, int] | None:
+        """(counts of the reading, charge, cost) of a request that was settled before."""
+        columns = ", ".join(records.READING_COLUMNS)
+        self.cursor.execute(
+            f"SELECT {columns}, charge, cost FROM credits_usagerecord WHERE request_id = %s", (request_id,)
+        )
+        row = self.cursor.fetchone()
+        return None if row is None else (tuple(row[:-2]), row[-2], row[-1])
+
+    def consume(self, organization_id: int, key: str, amount: int) -> None:
+        lots = self.lots.get(organization_id, [])
+        taken = ledger.consume(lots, key, amount)
+        self.consumptions.extend(taken)
+        ids = {consumption.lot for consumption in taken}
+        self.changed_lots.update((lot.id, lot) for lot in lots if lot.id in ids)
+
+    def close_hold(self, hold: HoldRow, state: str, captured: int) -> None:
+        hold.state, hold.captured = state, captured
+        self.closings.append((state, captured, self.stamp, hold.id))
+
+    def write(self) -> None:
+        """Everything that changed, each table in one go."""
+        cursor = self.cursor
+        if self.new_holds:
+            cursor.executemany(records.INSERT_HOLD, self.new_holds)
+        if self.closings:
+            self._update_all(
+                "UPDATE credits_hold SET state = %s, captured = %s, updated_at = %s "
+                "WHERE id = %s AND state IN ('open', 'dispatched', 'needs_settlement')",
+                self.closings,
+            )
+        if self.postings:
+            ledger.post(cursor, self.postings, self.stamp)
+        if self.consumptions:
+            ledger.record_consumption(cursor, self.consumptions)
+        if self.changed_lots:
+            self._update_all(
+                "UPDATE credits_creditlot SET remaining = %s WHERE id = %s",
+                [(lot.remaining, lot.id) for lot in self.changed_lots.values()],
+            )
+        if self.changed_wallets:
+            wallets = [self.wallets[id_] for id_ in sorted(self.changed_wallets)]
+            self._update_all(
+                "UPDATE credits_wallet SET posted = %s, held = %s, debt = %s WHERE organization_id = %s",
+                [(wallet.posted, wallet.held, wallet.debt, wallet.organization_id) for wallet in wallets],
+            )
+        if self.usage:
+            cursor.executemany(records.INSERT_USAGE, self.usage)
+
+    def _update_all(self, sql: str, rows: list[tuple[Any, ...]]) -> None:
+        self.cursor.executemany(sql, rows)
+        if self.cursor.rowcount != len(rows):
+            raise IntegrityError(f"{self.cursor.rowcount} of {len(rows)} rows were as expected: {sql[:30]}")

@@ -1,0 +1,78 @@
+"""What differs between SQLite and PostgreSQL for the ledger's own SQL."""
+
+import functools
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol, cast
+
+import msgspec
+import psycopg
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Cursor(Protocol):
+    """The part of a cursor that the ledger uses; parameters are written `%s`."""
+
+    @property
+    def rowcount(self) -> int: ...
+    def execute(self, sql: str, params: Any = ()) -> Any: ...
+    def executemany(self, sql: str, param_list: Any) -> Any: ...
+    def fetchall(self) -> list[tuple[Any, ...]]: ...
+    def fetchone(self) -> tuple[Any, ...] | None: ...
+
+
+class Dialect:
+    """`any_of("id")` in a statement takes one parameter, made by `values`: however many ids are
+    asked for, the statement's text stays the same, so that it is prepared once."""
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self._connection = connection
+        self.postgresql = connection.vendor == "postgresql"
+        self.time = connection.ops.adapt_datetimefield_value
+        # SQLite locks the whole database when a transaction begins (transaction_mode IMMEDIATE).
+        self.for_update = " FOR UPDATE" if self.postgresql else ""
+        self.skip_locked = " FOR UPDATE SKIP LOCKED" if self.postgresql else ""
+
+    @contextmanager
+    def cursor(self) -> Iterator[Cursor]:
+        """The driver's cursor: Django's own rewrites each SQLite statement anew and writes the values
+        into each PostgreSQL statement, which costs as much as running it. Errors are Django's all
+        the same."""
+        self._connection.ensure_connection()
+        with self._connection.wrap_database_errors:
+            if self.postgresql:
+                with psycopg.Cursor(self._connection.connection) as cursor:
+                    yield cast(Cursor, cursor)
+            else:
+                yield _SqliteCursor(self._connection.connection.cursor())
+
+    def any_of(self, column: str) -> str:
+        return f"{column} = ANY(%s)" if self.postgresql else f"{column} IN (SELECT value FROM json_each(%s))"
+
+    def values(self, values: Iterable[int] | Iterable[str]) -> Any:
+        return list(values) if self.postgresql else _encode(list(values)).decode()
+
+
+@functools.lru_cache(maxsize=128)
+def _with_question_marks(sql: str) -> str:
+    return sql.replace("%s", "?")
+
+
+class _SqliteCursor:
+    def __init__(self, cursor: sqlite3.Cursor) -> None:
+        self._cursor = cursor
+        self.fetchall = cursor.fetchall
+        self.fetchone = cursor.fetchone
+
+    @property
+    def rowcount(self) -> int:
+        return self._cursor.rowcount
+
+    def execute(self, sql: str, params: Any = ()) -> Any:
+        return self._cursor.execute(_with_question_marks(sql), params)
+
+    def executemany(self, sql: str, param_list: Any) -> Any:
+        return self._cursor.executemany(_with_question_marks(sql), param_list)

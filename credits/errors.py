@@ -1,0 +1,90 @@
+"""Errors of the credits app.
+
+CreditsError
+├── InsufficientCredits  the wallet affords too little: how much is needed, how much is there
+├── OutstandingDebt      an overage or refund left a debt that must be repaid first
+├── WalletFrozen         the organisation's wallet is frozen (a dispute is open)
+├── KeyNoLongerValid     the API key was revoked or expired since it was authenticated
+├── HoldConflict         the request id was used before, with another request
+├── HoldClosed           the hold is settled already, with another reading
+├── LedgerBusy           the writer's queue is full: try again
+├── LedgerUnavailable    the database did not answer: try again
+├── InvalidAmount        an amount that cannot be posted
+├── TransferConflict     an idempotency key was used before, with another amount or wallet
+└── LedgerDrift          the ledger contradicts itself: nothing was written
+"""
+
+
+class CreditsError(Exception):
+    status = 500
+    code = "credits_error"
+    retryable = False
+
+
+class InsufficientCredits(CreditsError):
+    """`needed` and `available` are nano-USD."""
+
+    status = 402
+    code = "insufficient_credits"
+
+    def __init__(self, *, needed: int, available: int) -> None:
+        super().__init__(f"needed {needed} nanos, available {available} nanos")
+        self.needed = needed
+        self.available = available
+
+
+class OutstandingDebt(CreditsError):
+    status = 402
+    code = "outstanding_debt"
+
+    def __init__(self, *, debt: int) -> None:
+        super().__init__(f"debt {debt} nanos")
+        self.debt = debt
+
+
+class WalletFrozen(CreditsError):
+    status = 402
+    code = "wallet_frozen"
+
+
+class KeyNoLongerValid(CreditsError):
+    status = 401
+    code = "invalid_key"
+
+
+class HoldConflict(CreditsError):
+    status = 409
+    code = "hold_conflict"
+
+
+class HoldClosed(CreditsError):
+    status = 409
+    code = "hold_closed"
+
+
+class LedgerBusy(CreditsError):
+    status = 503
+    code = "ledger_busy"
+    retryable = True
+
+
+class LedgerUnavailable(CreditsError):
+    status = 503
+    code = "ledger_unavailable"
+    retryable = True
+
+
+class InvalidAmount(CreditsError):
+    status = 400
+    code = "invalid_amount"
+
+
+class TransferConflict(CreditsError):
+    status = 409
+    code = "transfer_conflict"
+
+
+class LedgerDrift(CreditsError):
+    """An invariant of the ledger does not hold; nothing was written. See `manage.py reconcile`."""
+
+    code = "ledger_drift"

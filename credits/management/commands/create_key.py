@@ -1,0 +1,38 @@
+import secrets
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
+
+from accounts.errors import AccountsError
+from accounts.services import create_key
+from credits.errors import CreditsError
+from credits.money import format_usd, usd_to_nanos
+from credits.services import grant, open_account
+
+
+class Command(BaseCommand):
+    help = "Make an API key and print it, alone, on standard output; the user and organisation too if they are new."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--email", required=True, help="whose key it is")
+        parser.add_argument("--org", default="", help="the organisation's name (default: the user's personal one)")
+        parser.add_argument("--credits", default="", metavar="USD", help="credits to grant, e.g. 5 or 2.50")
+        parser.add_argument("--name", default="command line", help="the key's name")
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        try:
+            self.stdout.write(self._create(options["email"], options["org"], options["credits"], options["name"]))
+        except (AccountsError, CreditsError) as error:
+            raise CommandError(str(error)) from None
+
+    @transaction.atomic
+    def _create(self, email: str, organization_name: str, usd: str, name: str) -> str:
+        account = open_account(email=email, organization_name=organization_name)
+        if account.created:
+            self.stderr.write(f"Created the user {account.user.email}.")
+        if usd:
+            nanos = usd_to_nanos(usd)
+            grant(account.organization.pk, nanos, reason="manage.py create_key", idempotency_key=secrets.token_hex(16))
+            self.stderr.write(f"Granted {format_usd(nanos)} to {account.organization.name}.")
+        return create_key(organization=account.organization, name=name, created_by=account.user).secret

@@ -1,0 +1,336 @@
+"""The ledger's tables (design: credits/README.md). All amounts are integer nano-USD.
+
+What the database itself refuses beyond the CHECKs here stands in `guards.py`.
+"""
+
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+from django.utils import timezone
+
+from accounts.models import ApiKey, Organization
+
+
+class Wallet(models.Model):
+    """An organisation's prepaid credits: the one row that its requests contend for.
+
+    `held` is the part of `posted` that unfinished holds reserve. `debt` is what was used beyond
+    the credits; it is kept apart, so that `posted` never goes below zero."""
+
+    organization = models.OneToOneField(
+        Organization, primary_key=True, on_delete=models.PROTECT, related_name="wallet", verbose_name="organisation"
+    )
+    posted = models.BigIntegerField(default=0)
+    held = models.BigIntegerField(default=0)
+    debt = models.BigIntegerField(default=0)
+    frozen = models.BooleanField(default=False)
+    next_expiry = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        constraints = (
+            models.CheckConstraint(condition=Q(held__gte=0, debt__gte=0), name="credits_wallet_not_negative"),
+            models.CheckConstraint(condition=Q(posted__gte=F("held")), name="credits_wallet_covers_holds"),
+        )
+
+    def __str__(self) -> str:
+        return f"Wallet of {self.organization}"
+
+    @property
+    def available(self) -> int:
+        return self.posted - self.held - self.debt
+
+
+class AccountKind(models.TextChoices):
+    WALLET = "wallet", "Wallet"
+    RECEIVABLE = "receivable", "Receivable"
+    STRIPE_CLEARING = "stripe_clearing", "Stripe clearing"
+    STRIPE_FEES = "stripe_fees", "Stripe fees"
+    TAX_PAYABLE = "tax_payable", "Tax payable"
+    PROMO_EXPENSE = "promo_expense", "Promotions"
+    REVENUE = "revenue", "Revenue"
+    BREAKAGE = "breakage", "Breakage"
+    DISPUTE_RESERVE = "dispute_reserve", "Dispute reserve"
+    ADJUSTMENT = "adjustment", "Adjustments"
+
+
+TENANT_KINDS = (AccountKind.WALLET, AccountKind.RECEIVABLE)
+PLATFORM_KINDS = tuple(kind for kind in AccountKind if kind not in TENANT_KINDS)
+
+
+class LedgerAccount(models.Model):
+    """A side of transfers. No balance is stored here: it is computed from them."""
+
+    kind = models.CharField(max_length=20, choices=AccountKind.choices)
+    organization = models.ForeignKey(
+        Organization, null=True, blank=True, on_delete=models.PROTECT, related_name="ledger_accounts"
+    )
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("organization", "kind"), name="credits_account_once"),
+            models.UniqueConstraint(
+                fields=("kind",), condition=Q(organization=None), name="credits_platform_account_once"
+            ),
+            models.CheckConstraint(
+                condition=Q(kind__in=TENANT_KINDS, organization__isnull=False)
+                | Q(kind__in=PLATFORM_KINDS, organization__isnull=True),
+                name="credits_account_owner",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} of {self.organization}" if self.organization else self.get_kind_display()
+
+
+class TransferCode(models.TextChoices):
+    GRANT = "grant", "Grant"
+    PROMO = "promo", "Promotion"
+    CAPTURE = "capture", "Capture"
+    OVERAGE = "overage", "Overage"
+    REPAY = "repay", "Debt repaid"
+
+
+class Transfer(models.Model):
+    """One amount from one account to another, for ever. Written by `ledger.py` alone."""
+
+    debit = models.ForeignKey(LedgerAccount, on_delete=models.PROTECT, related_name="debits")
+    credit = models.ForeignKey(LedgerAccount, on_delete=models.PROTECT, related_name="credits")
+    amount = models.BigIntegerField()
+    code = models.CharField(max_length=20, choices=TransferCode.choices)
+    idempotency_key = models.CharField(max_length=160, unique=True)
+    group_id = models.CharField(max_length=140, help_text="The business event that this is a part of.")
+    hold = models.ForeignKey(
+        "Hold", null=True, blank=True, on_delete=models.PROTECT, related_name="transfers", db_index=False
+    )
+    reason = models.CharField(max_length=200, blank=True, default="", db_default="")
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+", db_index=False
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (
+            models.CheckConstraint(condition=Q(amount__gt=0), name="credits_transfer_amount"),
+            models.CheckConstraint(condition=~Q(debit=F("credit")), name="credits_transfer_two_accounts"),
+        )
+
+    def __str__(self) -> str:
+        return self.idempotency_key
+
+
+class LotKind(models.TextChoices):
+    PROMO = "promo", "Promotion"
+    PAID = "paid", "Paid"
+    ADJUSTMENT = "adjustment", "Adjustment"
+
+
+class CreditLot(models.Model):
+    """Credits that came in together. A wallet's lots are used up by priority, then soonest expiry,
+    then promotions before paid, then oldest."""
+
+    wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="lots", db_index=False)
+    kind = models.CharField(max_length=12, choices=LotKind.choices)
+    amount = models.BigIntegerField()
+    remaining = models.BigIntegerField()
+    priority = models.SmallIntegerField(default=100)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    refundable = models.BooleanField(default=False)
+    source = models.OneToOneField(
+        Transfer,
+        to_field="idempotency_key",
+        db_column="source_key",
+        on_delete=models.PROTECT,
+        related_name="lot",
+        help_text="The transfer that brought the credits in.",
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (
+            models.CheckConstraint(condition=Q(amount__gt=0), name="credits_lot_amount"),
+            models.CheckConstraint(
+                condition=Q(remaining__gte=0, remaining__lte=F("amount")), name="credits_lot_remaining"
+            ),
+        )
+        indexes = (models.Index(fields=("wallet",), condition=Q(remaining__gt=0), name="credits_lot_open"),)
+
+
+class LotConsumption(models.Model):
+    """Which lots a transfer out of a wallet used up, so that it can be unwound in that order."""
+
+    transfer = models.ForeignKey(
+        Transfer,
+        to_field="idempotency_key",
+        db_column="transfer_key",
+        on_delete=models.PROTECT,
+        related_name="consumptions",
+    )
+    lot = models.ForeignKey(CreditLot, on_delete=models.PROTECT, related_name="consumptions", db_index=False)
+    amount = models.BigIntegerField()
+
+    class Meta:
+        constraints = (models.CheckConstraint(condition=Q(amount__gt=0), name="credits_consumption_amount"),)
+
+
+class PriceSnapshot(models.Model):
+    """The prices a request was held and settled with, in nanos per million tokens; `web_search`
+    in nanos per search. Never changed; each content is stored once."""
+
+    COLUMNS: ClassVar[tuple[str, ...]] = (
+        "input", "output", "cache_read", "cache_write", "cache_write_1h", "web_search",
+    )  # fmt: skip
+
+    input = models.BigIntegerField()
+    output = models.BigIntegerField()
+    cache_read = models.BigIntegerField()
+    cache_write = models.BigIntegerField()
+    cache_write_1h = models.BigIntegerField()
+    web_search = models.BigIntegerField()
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(
+                fields=("input", "output", "cache_read", "cache_write", "cache_write_1h", "web_search"),
+                name="credits_price_once",
+            ),
+            models.CheckConstraint(
+                condition=Q(
+                    input__gte=0,
+                    output__gte=0,
+                    cache_read__gte=0,
+                    cache_write__gte=0,
+                    cache_write_1h__gte=0,
+                    web_search__gte=0,
+                ),
+                name="credits_price_not_negative",
+            ),
+        )
+
+
+class HoldState(models.TextChoices):
+    OPEN = "open", "Open"
+    DISPATCHED = "dispatched", "Dispatched"
+    CAPTURED = "captured", "Captured"
+    VOIDED = "voided", "Voided"
+    EXPIRED = "expired", "Expired"
+    NEEDS_SETTLEMENT = "needs_settlement", "Needs settlement"
+    WRITTEN_OFF = "written_off", "Written off"
+
+
+UNFINISHED = (HoldState.OPEN, HoldState.DISPATCHED, HoldState.NEEDS_SETTLEMENT)
+
+
+class Hold(models.Model):
+    """The reservation of one request's worst case. `id` is the request's id.
+
+    `lease_until` is renewed while the process that made the hold (`owner`) lives."""
+
+    id = models.CharField(primary_key=True, max_length=64)
+    wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="holds", db_index=False)
+    api_key = models.ForeignKey(ApiKey, on_delete=models.PROTECT, related_name="+", db_index=False)
+    amount = models.BigIntegerField()
+    captured = models.BigIntegerField(default=0)
+    state = models.CharField(max_length=16, choices=HoldState.choices)
+    price_snapshot = models.ForeignKey(PriceSnapshot, on_delete=models.PROTECT, related_name="+", db_index=False)
+    model = models.CharField(max_length=200)
+    input_tokens = models.BigIntegerField()
+    max_tokens = models.BigIntegerField(help_text="Output tokens that the amount affords.")
+    fingerprint = models.CharField(max_length=64)
+    context: "models.JSONField[Any, Any]" = models.JSONField(default=dict)
+    checkpoint: "models.JSONField[Any, Any]" = models.JSONField(null=True, blank=True)
+    owner = models.CharField(max_length=64)
+    lease_until = models.DateTimeField()
+    created_at = models.DateTimeField(default=timezone.now)
+    updated_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ("-id",)  # request ids sort by time
+        constraints = (
+            models.CheckConstraint(condition=Q(amount__gte=0), name="credits_hold_amount"),
+            models.CheckConstraint(condition=Q(state__in=HoldState.values), name="credits_hold_state"),
+            models.CheckConstraint(
+                condition=Q(state="captured", captured__gt=0) | (~Q(state="captured") & Q(captured=0)),
+                name="credits_hold_captured",
+            ),
+        )
+        indexes = (
+            models.Index(fields=("lease_until",), condition=Q(state__in=UNFINISHED), name="credits_hold_unfinished"),
+        )
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class UsageRecord(models.Model):
+    """The one row that a request leaves. `margin` = `charge` - `cost`; times are milliseconds."""
+
+    request_id = models.CharField(primary_key=True, max_length=64)
+    organization = models.ForeignKey(
+        Organization, on_delete=models.PROTECT, related_name="usage_records", db_index=False
+    )
+    api_key = models.ForeignKey(ApiKey, on_delete=models.PROTECT, related_name="usage_records", db_index=False)
+    created_at = models.DateTimeField(default=timezone.now)
+    model = models.CharField(max_length=200)
+    requested_model = models.CharField(max_length=200, blank=True)
+    route = models.CharField(max_length=20, blank=True)
+    why: "models.JSONField[Any, Any]" = models.JSONField(default=list)
+    provider = models.CharField(max_length=120, blank=True)
+    actual_model = models.CharField(max_length=200, blank=True)
+    attempts: "models.JSONField[Any, Any]" = models.JSONField(default=list)
+    status = models.SmallIntegerField()
+    error_code = models.CharField(max_length=60, blank=True)
+    stop_reason = models.CharField(max_length=60, blank=True)
+    streamed = models.BooleanField(default=False)
+    first_token_ms = models.BigIntegerField(null=True, blank=True)
+    total_ms = models.BigIntegerField(default=0)
+    session_id = models.CharField(max_length=128, blank=True)
+    agent_id = models.CharField(max_length=128, blank=True)
+    parent_agent_id = models.CharField(max_length=128, blank=True)
+    request_class = models.CharField(max_length=60, blank=True)
+    client = models.CharField(max_length=200, blank=True)
+    input_tokens = models.BigIntegerField(default=0)
+    cache_read_tokens = models.BigIntegerField(default=0)
+    cache_write_tokens = models.BigIntegerField(default=0)
+    cache_write_1h_tokens = models.BigIntegerField(default=0)
+    output_tokens = models.BigIntegerField(default=0)
+    reasoning_tokens = models.BigIntegerField(default=0)
+    web_searches = models.BigIntegerField(default=0)
+    usage_source = models.CharField(max_length=20)
+    price_snapshot = models.ForeignKey(PriceSnapshot, on_delete=models.PROTECT, related_name="+", db_index=False)
+    charge = models.BigIntegerField(default=0)
+    cost = models.BigIntegerField(default=0)
+    margin = models.BigIntegerField(default=0)
+
+    class Meta:
+        ordering = ("-created_at",)
+        constraints = (
+            models.CheckConstraint(condition=Q(charge__gte=0, cost__gte=0), name="credits_usage_not_negative"),
+            models.CheckConstraint(condition=Q(margin=F("charge") - F("cost")), name="credits_usage_margin"),
+        )
+        indexes = (
+            models.Index(fields=("organization", "-created_at"), name="credits_usage_of_org"),
+            models.Index(fields=("-created_at",), name="credits_usage_newest"),
+        )
+
+    def __str__(self) -> str:
+        return self.request_id
+
+
+class ReconciliationRun(models.Model):
+    """What one check of the ledger's invariants found. `results`: `{check, ok, detail}` each."""
+
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField(default=timezone.now)
+    ok = models.BooleanField()
+    results: "models.JSONField[Any, Any]" = models.JSONField(default=list)
+
+    class Meta:
+        ordering = ("-id",)
+
+    def __str__(self) -> str:
+        return f"{'ok' if self.ok else 'FAIL'} {self.started_at:%Y-%m-%d %H:%M}"

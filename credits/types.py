@@ -1,0 +1,113 @@
+"""What crosses the border of the credits app. Money is integer nano-USD throughout."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NewType
+
+Nanos = NewType("Nanos", int)
+
+
+class UsageSource(StrEnum):
+    PROVIDER = "provider"
+    PROVIDER_PARTIAL = "provider_partial"
+    COUNTED = "counted"
+    CHECKPOINT = "checkpoint"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class PriceSnapshot:
+    """The prices a request is held and settled with: nano-USD per million tokens of each
+    class; `web_search` is nano-USD per search."""
+
+    input: int
+    output: int
+    cache_read: int
+    cache_write: int
+    cache_write_1h: int
+    web_search: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MeterReading:
+    """Tokens in their classes, which add up without overlap (architecture, section 5).
+    `reasoning` is part of `output`."""
+
+    input: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    cache_write_1h: int = 0
+    output: int = 0
+    reasoning: int = 0
+    web_searches: int = 0
+    source: UsageSource = UsageSource.PROVIDER
+
+
+@dataclass(frozen=True, slots=True)
+class HoldRequest:
+    """Asks to reserve the worst case of one request.
+
+    `input_tokens` is the estimate with its safety factor; `max_tokens` what the client asks
+    for, capped to the model's limit. `context` (route, provider, session ...) is stored with
+    the hold, so that a crashed request still leaves a complete usage record."""
+
+    request_id: str
+    organization_id: int
+    api_key_id: int
+    model: str
+    price: PriceSnapshot
+    input_tokens: int
+    max_tokens: int
+    context: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class HoldGrant:
+    """`max_tokens` is what the reserved `amount` affords: send the provider no more."""
+
+    request_id: str
+    amount: Nanos
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFacts:
+    """What a usage record says beside money and tokens. Times are milliseconds."""
+
+    requested_model: str = ""
+    route: str = ""
+    why: tuple[Any, ...] = ()
+    """Dataclasses or dicts with `rule`, `matched` and `why`, in the order in which they were asked."""
+    provider: str = ""
+    actual_model: str = ""
+    attempts: tuple[dict[str, Any], ...] = ()
+    status: int = 200
+    error_code: str = ""
+    stop_reason: str = ""
+    streamed: bool = False
+    first_token_ms: int | None = None
+    total_ms: int = 0
+    session_id: str = ""
+    agent_id: str = ""
+    parent_agent_id: str = ""
+    request_class: str = ""
+    client: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SettleRequest:
+    """Ends a hold. A reading of all zeros voids it; any other is captured.
+
+    `cost_price` is what the operator pays the provider that answered, None when none did."""
+
+    request_id: str
+    reading: MeterReading
+    cost_price: PriceSnapshot | None
+    facts: RequestFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    request_id: str
+    charge: Nanos
+    cost: Nanos

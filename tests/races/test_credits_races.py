@@ -1,0 +1,202 @@
+"""Real threads with connections of their own, each race with its control: without the guard it goes wrong."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from django.db import connections
+from django.utils import timezone
+
+from credits import ledger, records, services
+from credits.batch import BatchRunner, HoldOp, InterruptOp, Operation, Outcome, SettleOp
+from credits.books import Books, HoldRow, WalletRow
+from credits.errors import CreditsError, InsufficientCredits, LedgerDrift
+from credits.models import Hold, LotConsumption, Transfer, UsageRecord
+from credits.reconcile import run_checks
+from credits.types import HoldGrant, Settlement
+from tests.credits.support import FACTS, TOKEN, USD, Tenant, assert_reconciled, new_tenant, raw, settlement
+from tests.credits.support import tenant as tenant  # noqa: PLC0414 - a fixture
+
+THREADS = 8
+
+
+def together(tasks: list[Callable[[], object]]) -> list[object]:
+    """Run the tasks on threads that begin at the same moment; what each returned or raised."""
+    barrier = threading.Barrier(min(THREADS, len(tasks)))
+    first = threading.local()
+
+    def run(task: Callable[[], object]) -> object:
+        if not getattr(first, "over", False):
+            first.over = True
+            barrier.wait(30)
+        try:
+            return task()
+        except Exception as error:
+            return error
+        finally:
+            connections["default"].close()
+
+    with ThreadPoolExecutor(min(THREADS, len(tasks))) as pool:
+        return list(pool.map(run, tasks))
+
+
+def runner() -> BatchRunner:
+    return BatchRunner(connections["default"], owner="race", lease_seconds=60, clock=timezone.now)
+
+
+def alone(operation: Operation) -> Callable[[], Outcome]:
+    """The operation in a transaction of its own, as another process's writer would run it."""
+    return lambda: runner().run([operation])[0]
+
+
+def test_50_holds_for_a_balance_of_10_admit_exactly_10(transactional_db):
+    tenant = new_tenant(10 * 100 * TOKEN)
+    outcomes = together([alone(HoldOp(tenant.hold(output=100))) for _ in range(50)])
+    assert sum(isinstance(outcome, HoldGrant) for outcome in outcomes) == 10
+    assert sum(isinstance(outcome, InsufficientCredits) for outcome in outcomes) == 40
+    assert (tenant.wallet.held, tenant.wallet.posted) == (1000 * TOKEN, 1000 * TOKEN)
+    assert_reconciled()
+
+
+def stale_wallets(monkeypatch: pytest.MonkeyPatch, tenant: Tenant) -> None:
+    """Removes the guard: every transaction believes the wallet as it is now, unlocked."""
+    wallet = tenant.wallet
+    seen = (wallet.organization_id, wallet.posted, wallet.held, wallet.debt, wallet.frozen)
+
+    def believe(books: Books, organization_ids: object) -> None:
+        books.wallets = {tenant.organization_id: WalletRow(*seen)}
+
+    monkeypatch.setattr(Books, "lock_wallets", believe)
+
+
+def test_control_without_the_wallets_lock_more_than_10_are_admitted(transactional_db, monkeypatch):
+    tenant = new_tenant(10 * 100 * TOKEN)
+    stale_wallets(monkeypatch, tenant)
+    outcomes = together([alone(HoldOp(tenant.hold(output=100))) for _ in range(50)])
+    assert sum(isinstance(outcome, HoldGrant) for outcome in outcomes) > 10
+    assert "R3" in {finding.check for finding in run_checks() if not finding.ok}
+
+
+def test_a_hold_sent_many_times_at_once_is_made_once(tenant: Tenant):
+    request = tenant.hold(output=100)
+    outcomes = together([alone(HoldOp(request)) for _ in range(THREADS)])
+    assert outcomes == [outcomes[0]] * THREADS
+    assert isinstance(outcomes[0], HoldGrant)
+    assert tenant.wallet.held == 100 * TOKEN
+    assert_reconciled()
+
+
+def test_a_settlement_sent_many_times_at_once_charges_once(tenant: Tenant):
+    request = tenant.hold(output=100)
+    runner().run([HoldOp(request)])
+    outcomes = together([alone(SettleOp(settlement(request.request_id, 60))) for _ in range(THREADS)])
+    assert outcomes == [Settlement(request.request_id, 60 * TOKEN, 0)] * THREADS  # type: ignore[arg-type]
+    assert tenant.wallet.posted == 10 * USD - 60 * TOKEN
+    assert Transfer.objects.filter(hold_id=request.request_id).count() == 1
+    assert_reconciled()
+
+
+def believe_unfinished(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Removes the guards of a double settlement: the state that is looked at, that of the UPDATE,
+    the key's uniqueness, and the triggers."""
+    monkeypatch.setattr(HoldRow, "unfinished", property(lambda hold: True))
+    monkeypatch.setattr(Books, "_update_all", lambda books, sql, rows: books.cursor.executemany(sql, rows))
+    monkeypatch.setattr(records, "INSERT_USAGE", records.INSERT_USAGE + " ON CONFLICT DO NOTHING")
+    keys = iter(range(10**6))
+    monkeypatch.setattr(ledger, "capture_key", lambda request_id: f"hold:{request_id}:{next(keys)}")
+    consume = Books.consume
+
+    def consume_for_last_posting(books: Books, organization_id: int, key: str, amount: int) -> None:
+        consume(books, organization_id, books.postings[-1].key, amount)
+
+    monkeypatch.setattr(Books, "consume", consume_for_last_posting)
+
+
+def test_control_without_the_state_check_a_double_settlement_charges_twice(tenant: Tenant, monkeypatch):
+    request, other = tenant.hold(output=100), tenant.hold(output=500)
+    runner().run([HoldOp(request), HoldOp(other)])
+    believe_unfinished(monkeypatch)
+    together([alone(SettleOp(settlement(request.request_id, 60))) for _ in range(2)])
+    assert tenant.wallet.posted == 10 * USD - 120 * TOKEN
+    assert {"R3", "R5"} <= {finding.check for finding in run_checks() if not finding.ok}
+
+
+def overdue(tenants: list[Tenant], each: int) -> list[str]:
+    """Holds of processes that died, each with a checkpoint of 30 tokens."""
+    from credits.records import Checkpoint
+    from credits.types import MeterReading, UsageSource
+
+    requests = [tenant.hold(output=100) for tenant in tenants for _ in range(each)]
+    runner().run([HoldOp(request) for request in requests])
+    point = Checkpoint(MeterReading(output=30, source=UsageSource.COUNTED), FACTS)
+    raw("UPDATE credits_hold SET checkpoint = %s", point.stored())
+    return [request.request_id for request in requests]
+
+
+def test_sweeps_and_late_settlements_end_each_hold_once(transactional_db):
+    tenants = [new_tenant(USD) for _ in range(3)]
+    ids = overdue(tenants, 8)
+    now = timezone.now() + timedelta(minutes=5)
+    tasks: list[Callable[[], object]] = [lambda: services.sweep(now)] * 3
+    tasks += [alone(SettleOp(settlement(request_id, 70))) for request_id in ids[::2]]
+    outcomes = together(tasks)
+    assert [error for error in outcomes if isinstance(error, Exception) and not isinstance(error, CreditsError)] == []
+    services.sweep(now)
+    states = set(Hold.objects.values_list("state", flat=True))
+    assert states == {"captured"}
+    charges = dict(UsageRecord.objects.values_list("request_id", "charge"))
+    late = {outcome.request_id for outcome in outcomes if isinstance(outcome, Settlement)}
+    assert charges == {id_: (70 if id_ in late else 30) * TOKEN for id_ in ids}
+    assert sum(USD - tenant.wallet.posted for tenant in tenants) == sum(charges.values())
+    assert {tenant.wallet.held for tenant in tenants} == {0}
+    assert_reconciled()
+
+
+def test_control_without_the_state_check_a_sweep_charges_after_a_settlement(tenant: Tenant, monkeypatch):
+    [request_id, _] = overdue([tenant], 2)
+    runner().run([SettleOp(settlement(request_id, 70))])
+    believe_unfinished(monkeypatch)
+    runner().run([InterruptOp(request_id)])
+    assert tenant.wallet.posted == 10 * USD - 100 * TOKEN
+    assert "R5" in {finding.check for finding in run_checks() if not finding.ok}
+
+
+def test_captures_of_many_threads_never_take_more_from_a_lot_than_it_has(transactional_db):
+    tenant = new_tenant(500 * TOKEN)
+    tenant.grant(300 * TOKEN)
+    requests = [tenant.hold(output=40) for _ in range(20)]
+    runner().run([HoldOp(request) for request in requests])
+    together([alone(SettleOp(settlement(request.request_id, 40))) for request in requests])
+    assert tenant.wallet.posted == 0
+    assert sum(LotConsumption.objects.values_list("amount", flat=True)) == 800 * TOKEN
+    assert_reconciled()
+
+
+def test_control_with_a_stale_view_of_the_lots_the_ledger_notices_the_drift(transactional_db):
+    tenant = new_tenant(100 * TOKEN)
+    request = tenant.hold(output=100)
+    runner().run([HoldOp(request)])
+    raw("UPDATE credits_creditlot SET remaining = remaining - 1")
+    with pytest.raises(LedgerDrift):
+        runner().run([SettleOp(settlement(request.request_id, 100))])
+    assert Hold.objects.get(pk=request.request_id).state == "dispatched", "nothing was written"
+
+
+def test_a_grant_beside_holds_and_settlements_is_not_lost(tenant: Tenant):
+    requests = [tenant.hold(output=10) for _ in range(8)]
+    runner().run([HoldOp(request) for request in requests])
+    tasks: list[Callable[[], object]] = [alone(SettleOp(settlement(request.request_id, 10))) for request in requests]
+    tasks += [lambda: tenant.grant(5 * TOKEN)] * 8
+    assert [outcome for outcome in together(tasks) if isinstance(outcome, Exception)] == []
+    assert tenant.wallet.posted == 10 * USD - 40 * TOKEN
+    assert_reconciled()
+
+
+def test_the_same_grant_from_many_threads_is_given_once(tenant: Tenant):
+    def give() -> object:
+        return services.grant(tenant.organization_id, USD, reason="r", idempotency_key="same").pk
+
+    assert len(set(together([give] * THREADS))) == 1
+    assert tenant.wallet.posted == 11 * USD

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import blake2b
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from credits import ledger, rating, records
@@ -41,6 +41,7 @@ from credits.types import (
 LEAST_OUTPUT = 256
 """Tokens. A request that cannot be afforded whole gets at least these, or is refused."""
 
+MOST_OWN = 50_000
 CLIENT_CLOSED = 499
 INTERRUPTED = "interrupted"
 
@@ -100,6 +101,9 @@ class BatchRunner:
         self._connection = connection
         self._dialect = Dialect(connection)
         self._memory = Memory()
+        self._own: dict[str, HoldRow] = {}
+        """The unfinished holds that this runner has stored, as they were then. That a hold is still
+        unfinished is checked when it is closed (`Books.write`); if not, it is read anew."""
         self._owner = owner
         self._lease = timedelta(seconds=lease_seconds)
         self._clock = clock
@@ -107,23 +111,51 @@ class BatchRunner:
     def run(self, operations: Sequence[Operation]) -> list[Outcome]:
         """The outcome of each operation, committed. Raises what the database raises, and LedgerDrift;
         then nothing of the batch is stored."""
+        own = self._take_own(operations)
+        try:
+            return self._run(operations, own)
+        except IntegrityError:
+            if not own:
+                raise
+            return self._run(operations, {})  # somebody else has closed one of them meanwhile
+
+    def _run(self, operations: Sequence[Operation], own: dict[str, HoldRow]) -> list[Outcome]:
         now = self._clock()
         stamp, lease_until = self._dialect.time(now), self._dialect.time(now + self._lease)
         with self._dialect.cursor() as cursor:
             learn_prices(cursor, self._memory, {op.request.price for op in operations if isinstance(op, HoldOp)})
             with transaction.atomic(using=self._connection.alias):
                 books = Books(cursor, self._dialect, self._memory, stamp, lease_until)
-                self._load(books, operations)
+                self._load(books, operations, own)
                 outcomes = [self._apply(books, operation) for operation in operations]
                 books.write()
+        for operation in operations:
+            hold = books.holds.get(operation.request_id) if isinstance(operation, HoldOp) else None
+            if hold is not None and hold.unfinished:
+                self._own[hold.id] = hold
         return outcomes
 
-    def _load(self, books: Books, operations: Sequence[Operation]) -> None:
+    def _take_own(self, operations: Sequence[Operation]) -> dict[str, HoldRow]:
+        """Those that the batch settles. Taken out, so that a repetition of a failed batch reads them."""
+        taken = {}
+        for operation in operations:
+            hold = self._own.pop(operation.request_id, None)
+            if hold is not None and isinstance(operation, SettleOp):
+                taken[hold.id] = hold
+        if len(self._own) > MOST_OWN:
+            self._own.clear()
+        return taken
+
+    def _load(self, books: Books, operations: Sequence[Operation], own: dict[str, HoldRow]) -> None:
         holds = [op.request for op in operations if isinstance(op, HoldOp)]
         others = [op.request_id for op in operations if not isinstance(op, HoldOp)]
-        closing = set(books.organizations_of(others).values()) if others else set()
+        foreign = [id_ for id_ in others if id_ not in own]
+        closing = {hold.organization_id for hold in own.values()}
+        if foreign:
+            closing.update(books.organizations_of(foreign).values())
         books.lock_wallets(closing.union(request.organization_id for request in holds))
-        books.read_holds([op.request_id for op in operations])
+        books.read_holds([op.request_id for op in operations if op.request_id not in own])
+        books.holds.update(own)
         if holds:
             books.read_keys({request.api_key_id for request in holds})
         if others:

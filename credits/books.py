@@ -110,7 +110,7 @@ class Books:
     changed_wallets: set[int] = field(default_factory=set)
     changed_lots: dict[int, Lot] = field(default_factory=dict)
     new_holds: list[tuple[Any, ...]] = field(default_factory=list)
-    closings: list[tuple[Any, ...]] = field(default_factory=list)
+    closings: list[tuple[str, int, Any, str]] = field(default_factory=list)
     postings: list[Posting] = field(default_factory=list)
     consumptions: list[Consumption] = field(default_factory=list)
     usage: list[tuple[Any, ...]] = field(default_factory=list)
@@ -227,11 +227,7 @@ class Books:
         if self.new_holds:
             cursor.executemany(records.INSERT_HOLD, self.new_holds)
         if self.closings:
-            self._update_all(
-                "UPDATE credits_hold SET state = %s, captured = %s, updated_at = %s "
-                "WHERE id = %s AND state IN ('open', 'dispatched', 'needs_settlement')",
-                self.closings,
-            )
+            self._expect(self.dialect.close_holds(cursor, self.closings), len(self.closings), "holds")
         if self.postings:
             ledger.post(cursor, self.postings, self.stamp)
         if self.consumptions:
@@ -252,5 +248,8 @@ class Books:
 
     def _update_all(self, sql: str, rows: list[tuple[Any, ...]]) -> None:
         self.cursor.executemany(sql, rows)
-        if self.cursor.rowcount != len(rows):
-            raise IntegrityError(f"{self.cursor.rowcount} of {len(rows)} rows were as expected: {sql[:30]}")
+        self._expect(self.cursor.rowcount, len(rows), sql[:30])
+
+    def _expect(self, changed: int, rows: int, what: str) -> None:
+        if changed != rows:
+            raise IntegrityError(f"{changed} of {rows} rows were as expected: {what}")

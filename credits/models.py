@@ -65,7 +65,12 @@ class LedgerAccount(models.Model):
 
     kind = models.CharField(max_length=20, choices=AccountKind.choices)
     organization = models.ForeignKey(
-        Organization, null=True, blank=True, on_delete=models.PROTECT, related_name="ledger_accounts"
+        Organization,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="ledger_accounts",
+        verbose_name="organisation",
     )
 
     class Meta:
@@ -271,7 +276,11 @@ class UsageRecord(models.Model):
 
     request_id = models.CharField(primary_key=True, max_length=64)
     organization = models.ForeignKey(
-        Organization, on_delete=models.PROTECT, related_name="usage_records", db_index=False
+        Organization,
+        on_delete=models.PROTECT,
+        related_name="usage_records",
+        db_index=False,
+        verbose_name="organisation",
     )
     api_key = models.ForeignKey(ApiKey, on_delete=models.PROTECT, related_name="usage_records", db_index=False)
     created_at = models.DateTimeField(default=timezone.now)

@@ -51,7 +51,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('kind', models.CharField(choices=[('wallet', 'Wallet'), ('receivable', 'Receivable'), ('stripe_clearing', 'Stripe clearing'), ('stripe_fees', 'Stripe fees'), ('tax_payable', 'Tax payable'), ('promo_expense', 'Promotions'), ('revenue', 'Revenue'), ('breakage', 'Breakage'), ('dispute_reserve', 'Dispute reserve'), ('adjustment', 'Adjustments')], max_length=20)),
-                ('organization', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='ledger_accounts', to='accounts.organization')),
+                ('organization', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='ledger_accounts', to='accounts.organization', verbose_name='organisation')),
             ],
         ),
         migrations.CreateModel(
@@ -161,7 +161,7 @@ class Migration(migrations.Migration):
                 ('cost', models.BigIntegerField(default=0)),
                 ('margin', models.BigIntegerField(default=0)),
                 ('api_key', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='usage_records', to='accounts.apikey')),
-                ('organization', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='usage_records', to='accounts.organization')),
+                ('organization', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='usage_records', to='accounts.organization', verbose_name='organisation')),
                 ('price_snapshot', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='credits.pricesnapshot')),
             ],
             options={

@@ -255,13 +255,30 @@ def test_create_key_prints_only_a_key_that_works(db):
     assert_reconciled()
 
 
+@pytest.mark.parametrize("credits_", ["0", "0.00", ""])
+def test_create_key_without_credits(db, credits_: str):
+    out, err = StringIO(), StringIO()
+    call_command("create_key", email="new@example.com", credits=credits_, stdout=out, stderr=err)
+    key = ApiKey.objects.get(digest=digest(out.getvalue().strip()))
+    assert balance(key.organization_id).available == 0
+    assert err.getvalue() == "Created the user new@example.com.\n"
+
+
 @pytest.mark.parametrize(
-    "options", [{"email": "nobody"}, {"email": "a@b.co", "credits": "lots"}, {"email": "a@b.co", "credits": "-1"}]
+    "options",
+    [
+        {"email": "nobody"},
+        {"email": "a@b.co", "credits": "lots"},
+        {"email": "a@b.co", "credits": "-1"},
+        {"email": "a@b.co", "credits": "1e30"},
+    ],
 )
 def test_create_key_leaves_nothing_behind_when_it_fails(db, options: dict[str, str]):
+    err = StringIO()
     with pytest.raises(CommandError):
-        call_command("create_key", stdout=StringIO(), stderr=StringIO(), **options)
+        call_command("create_key", stdout=StringIO(), stderr=err, **options)
     assert not User.objects.exists()
+    assert not err.getvalue()
 
 
 def test_usage_is_listed_for_its_organisation_only(customer: Tenant, runner: BatchRunner):

@@ -6,9 +6,10 @@ from django.db import transaction
 
 from accounts.errors import AccountsError
 from accounts.services import create_key
-from credits.errors import CreditsError
+from credits.errors import CreditsError, InvalidAmount
 from credits.money import format_usd, usd_to_nanos
 from credits.services import grant, open_account
+from credits.types import Nanos
 
 
 class Command(BaseCommand):
@@ -17,22 +18,31 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--email", required=True, help="whose key it is")
         parser.add_argument("--org", default="", help="the organisation's name (default: the user's personal one)")
-        parser.add_argument("--credits", default="", metavar="USD", help="credits to grant, e.g. 5 or 2.50")
+        parser.add_argument("--credits", default="", metavar="USD", help="credits to grant, e.g. 5 or 2.50; 0: none")
         parser.add_argument("--name", default="command line", help="the key's name")
 
     def handle(self, *_args: Any, **options: Any) -> None:
         try:
-            self.stdout.write(self._create(options["email"], options["org"], options["credits"], options["name"]))
+            amount = amount_of(options["credits"])
+            self.stdout.write(self._create(options["email"], options["org"], amount, options["name"]))
         except (AccountsError, CreditsError) as error:
             raise CommandError(str(error)) from None
 
     @transaction.atomic
-    def _create(self, email: str, organization_name: str, usd: str, name: str) -> str:
+    def _create(self, email: str, organization_name: str, amount: Nanos, name: str) -> str:
         account = open_account(email=email, organization_name=organization_name)
         if account.created:
             self.stderr.write(f"Created the user {account.user.email}.")
-        if usd:
-            nanos = usd_to_nanos(usd)
-            grant(account.organization.pk, nanos, reason="manage.py create_key", idempotency_key=secrets.token_hex(16))
-            self.stderr.write(f"Granted {format_usd(nanos)} to {account.organization.name}.")
+        if amount:
+            reason, once = "manage.py create_key", secrets.token_hex(16)
+            grant(account.organization.pk, amount, reason=reason, idempotency_key=once)
+            self.stderr.write(f"Granted {format_usd(amount)} to {account.organization.name}.")
         return create_key(organization=account.organization, name=name, created_by=account.user).secret
+
+
+def amount_of(usd: str) -> Nanos:
+    """The credits to grant; none for "" and 0. Raises InvalidAmount."""
+    nanos = usd_to_nanos(usd or 0)
+    if nanos < 0:
+        raise InvalidAmount(f"{usd!r} cannot be granted: give an amount of 0 or more.")
+    return nanos

@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils.html import format_html_join
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextInputWidget
@@ -57,6 +58,7 @@ class LotInline(ReadOnly, TabularInline):
     fields = ("kind", "amount_usd", "remaining_usd", "priority", "expires_at", "created_at")
     readonly_fields = fields
     extra = 0
+    hide_title = True
 
     @display(description="amount")
     def amount_usd(self, lot: CreditLot) -> str:
@@ -205,7 +207,7 @@ class UsageRecordAdmin(ReadOnly, ModelAdmin):
     show_full_result_count = False
     fields = (
         ("request_id", "created_at"), ("organization", "api_key"), ("requested_model", "model"),
-        ("route", "request_class"), "why", ("provider", "actual_model"), "attempts",
+        ("route", "request_class"), "reasons", ("provider", "actual_model"), "attempts",
         ("status", "error_code", "stop_reason"),
         ("streamed", "first_token_ms", "total_ms"), ("input_tokens", "cache_read_tokens"),
         ("cache_write_tokens", "cache_write_1h_tokens"), ("output_tokens", "reasoning_tokens"),
@@ -215,6 +217,12 @@ class UsageRecordAdmin(ReadOnly, ModelAdmin):
     readonly_fields = tuple(
         name for row in fields for name in ((row,) if isinstance(row, str) else cast("tuple[str, ...]", row))
     )
+
+    @display(description="why")
+    def reasons(self, record: UsageRecord) -> str:
+        """The routing rules in the order in which they were asked; the one that matched is marked."""
+        lines = ((reason["rule"], "✓ " if reason["matched"] else "", reason["why"]) for reason in record.why)
+        return format_html_join("", "<div><b>{}</b> {}{}</div>", lines) or "–"
 
     @display(description="charge", ordering="charge")
     def charge_usd(self, record: UsageRecord) -> str:

@@ -235,9 +235,11 @@ class Hold(models.Model):
 
     `lease_until` is renewed while the process that made the hold (`owner`) lives."""
 
-    id = models.CharField(primary_key=True, max_length=64)
+    id = models.CharField("ID", primary_key=True, max_length=64)
     wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="holds", db_index=False)
-    api_key = models.ForeignKey(ApiKey, on_delete=models.PROTECT, related_name="+", db_index=False)
+    api_key = models.ForeignKey(
+        ApiKey, on_delete=models.PROTECT, related_name="+", db_index=False, verbose_name="API key"
+    )
     amount = models.BigIntegerField()
     captured = models.BigIntegerField(default=0)
     state = models.CharField(max_length=16, choices=HoldState.choices)
@@ -274,7 +276,7 @@ class Hold(models.Model):
 class UsageRecord(models.Model):
     """The one row that a request leaves. `margin` = `charge` - `cost`; times are milliseconds."""
 
-    request_id = models.CharField(primary_key=True, max_length=64)
+    request_id = models.CharField("request ID", primary_key=True, max_length=64)
     organization = models.ForeignKey(
         Organization,
         on_delete=models.PROTECT,
@@ -282,7 +284,9 @@ class UsageRecord(models.Model):
         db_index=False,
         verbose_name="organisation",
     )
-    api_key = models.ForeignKey(ApiKey, on_delete=models.PROTECT, related_name="usage_records", db_index=False)
+    api_key = models.ForeignKey(
+        ApiKey, on_delete=models.PROTECT, related_name="usage_records", db_index=False, verbose_name="API key"
+    )
     created_at = models.DateTimeField(default=timezone.now)
     model = models.CharField(max_length=200)
     requested_model = models.CharField(max_length=200, blank=True)

@@ -19,7 +19,7 @@ from typing import Any
 
 import structlog
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import InterfaceError, OperationalError, connection, connections, transaction
 from django.utils import timezone
 
 from credits.batch import BatchRunner, HoldOp, InterruptOp, Operation, Outcome, SettleOp
@@ -191,8 +191,10 @@ class LedgerWriter:
     # On the thread
 
     def _work(self) -> None:
-        self._dialect = Dialect(connection)
-        self._runner = BatchRunner(connection, owner=self.owner, lease_seconds=self._lease, clock=self._clock)
+        # The thread's own connection itself: the proxy would look it up at each use.
+        own = connections[connection.alias]
+        self._dialect = Dialect(own)
+        self._runner = BatchRunner(own, owner=self.owner, lease_seconds=self._lease, clock=self._clock)
         try:
             while True:
                 tickets = self._take()

@@ -1,6 +1,7 @@
 """The operators' pages for providers, models, prices and routes. Every change takes effect
 within a second, without a restart: saving a row raises the catalogue's version."""
 
+from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin, messages
@@ -8,6 +9,8 @@ from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.html import format_html_join
 from unfold.admin import ModelAdmin, StackedInline, TabularInline
 from unfold.decorators import action, display
 
@@ -19,6 +22,16 @@ from providers.kinds import KINDS
 from providers.models import Credential, Mapping, Model, ModelPrice, Provider, RouterProfile
 from providers.prices import plain
 from providers.selectors import model_warnings, providers_without_credential
+
+PRICE_CLASSES = (
+    ("input", "input"),
+    ("output", "output"),
+    ("cache_read", "cache read"),
+    ("cache_write", "cache write"),
+    ("cache_write_1h", "cache write, 1 hour"),
+    ("web_search", "1000 web searches"),
+)
+PRICES_SHOWN = 5
 
 
 class CredentialInline(TabularInline):
@@ -144,6 +157,7 @@ def _ids(queryset: QuerySet[Any]) -> list[int]:
 class MappingInline(StackedInline):
     model = Mapping
     extra = 0
+    compressed_fields = False
     autocomplete_fields = ("provider",)
     fields = (
         ("provider", "actual_model"),
@@ -154,18 +168,30 @@ class MappingInline(StackedInline):
 
 
 class PriceInline(TabularInline):
-    """Prices are added, never edited: a request must stay explicable by the price it was charged."""
+    """New prices alone: one that is there is never edited, so that a request stays explicable by it."""
 
     model = ModelPrice
     form = PriceForm
     extra = 0
     verbose_name = "price"
-    verbose_name_plural = "prices (USD per million tokens; web search per 1000)"
+    verbose_name_plural = "new prices (USD per million tokens; web search per 1000)"
     fields = ("effective_from", "input", "output", "cache_read", "cache_write", "cache_write_1h", "web_search")
     can_delete = False
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ModelPrice]:
+        return ModelPrice.objects.none()
+
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+def _dollars(amount: Decimal | None) -> str:
+    return "–" if amount is None else f"${plain(amount)}"
+
+
+def _price_line(price: ModelPrice) -> tuple[str, str]:
+    words = [f"{name} {_dollars(getattr(price, field))}" for field, name in PRICE_CLASSES if getattr(price, field)]
+    return date_format(timezone.localtime(price.effective_from), "DATETIME_FORMAT"), ", ".join(words)
 
 
 @admin.register(Model)
@@ -175,10 +201,12 @@ class ModelAdminPage(ModelAdmin):
     search_fields = ("name", "display_name")
     inlines = (MappingInline, PriceInline)
     actions = ("enable", "disable")
+    compressed_fields = False
+    readonly_fields = ("newest_prices",)
     fieldsets = (
         (None, {"fields": (("name", "display_name"), "description", ("enabled", "discoverable"))}),
         ("What it can do", {"fields": (("context_window", "max_output"), ("vision", "tools", "thinking"))}),
-        ("Price", {"fields": ("markup",)}),
+        ("Price", {"fields": ("newest_prices", "markup")}),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Model]:
@@ -195,6 +223,12 @@ class ModelAdminPage(ModelAdmin):
             return "none: refused"
         newest = max(effective, key=lambda price: price.effective_from)
         return f"${plain(newest.input)} / ${plain(newest.output)}"
+
+    @display(description="prices, newest first")
+    def newest_prices(self, model: Model) -> str:
+        prices = sorted(model.prices.all(), key=lambda price: price.effective_from, reverse=True) if model.pk else []
+        lines = map(_price_line, prices[:PRICES_SHOWN])
+        return format_html_join("", "<div>from {}: {}</div>", lines) or "none"
 
     @display(description="providers")
     def providers_in_order(self, model: Model) -> str:
@@ -226,7 +260,10 @@ class ModelPriceAdmin(ModelAdmin):
     """Every price, past, present and coming. One that is not effective yet can be taken back."""
 
     form = PriceForm
-    list_display = ("model", "effective_from", "input", "output", "cache_read", "cache_write", "state")
+    list_display = (
+        "model", "effective_from", "input_usd", "output_usd", "cache_read_usd", "cache_write_usd", "web_search_usd",
+        "state",
+    )  # fmt: skip
     list_filter = ("model",)
     list_select_related = ("model",)
     search_fields = ("model__name",)
@@ -239,6 +276,26 @@ class ModelPriceAdmin(ModelAdmin):
         ("cache_read", "cache_write", "cache_write_1h"),
         "web_search",
     )
+
+    @display(description="input", ordering="input")
+    def input_usd(self, price: ModelPrice) -> str:
+        return _dollars(price.input)
+
+    @display(description="output", ordering="output")
+    def output_usd(self, price: ModelPrice) -> str:
+        return _dollars(price.output)
+
+    @display(description="cache read", ordering="cache_read")
+    def cache_read_usd(self, price: ModelPrice) -> str:
+        return _dollars(price.cache_read)
+
+    @display(description="cache write", ordering="cache_write")
+    def cache_write_usd(self, price: ModelPrice) -> str:
+        return _dollars(price.cache_write)
+
+    @display(description="1000 web searches", ordering="web_search")
+    def web_search_usd(self, price: ModelPrice) -> str:
+        return _dollars(price.web_search)
 
     @display(description="state", label={"effective": "success", "coming": "info"})
     def state(self, price: ModelPrice) -> str:

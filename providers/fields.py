@@ -4,13 +4,22 @@ import re
 from decimal import Decimal
 from typing import Any
 
+from django import forms
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 
 from providers.kinds import KINDS
+from providers.prices import plain
 
 MAX_PATTERN = 200
+
+
+class _UsdInput(forms.DecimalField):
+    """Shows 3 where the database says 3.000000000."""
+
+    def prepare_value(self, value: Any) -> Any:
+        return plain(value) if isinstance(value, Decimal) else value
 
 
 class _Usd(models.DecimalField):  # type: ignore[type-arg]
@@ -28,6 +37,9 @@ class _Usd(models.DecimalField):  # type: ignore[type-arg]
         for fixed in ("max_digits", "decimal_places", "validators"):
             kwargs.pop(fixed, None)
         return name, path, args, kwargs
+
+    def formfield(self, **kwargs: Any) -> Any:
+        return super().formfield(**{"form_class": _UsdInput, **kwargs})
 
 
 class UsdPerMillion(_Usd):

@@ -11,6 +11,10 @@ from providers.config_file import ROUTES
 from providers.models import Credential, Model, ModelPrice, RouterProfile
 
 OFF = "-"
+NOT_SET = "— not set here —"
+SWITCHES = ("think_in_plan_mode", "pin_explicit_model")
+# The values are those of Django's select for yes, no and neither.
+SWITCH_CHOICES = [("unknown", NOT_SET), ("true", "Yes"), ("false", "No")]
 ROUTE_HELP = {
     "default": "Serves what no other route takes, and every name that the auto-map pattern matches.",
     "think": "Extended thinking, Plan Mode, high efforts.",
@@ -112,6 +116,9 @@ class RouterProfileForm(forms.ModelForm):  # type: ignore[type-arg]
                 self.fields[route] = _route_field(route, names, getattr(self.instance, route))
                 if getattr(self.instance, route) == "":
                     self.initial[route] = OFF
+        for switch in SWITCHES:
+            if switch in self.fields:
+                self.fields[switch].widget.choices = SWITCH_CHOICES
         self.initial["think_efforts"] = ", ".join(self.instance.think_efforts or ())
 
     def clean_think_efforts(self) -> list[str] | None:
@@ -122,13 +129,13 @@ class RouterProfileForm(forms.ModelForm):  # type: ignore[type-arg]
 def _route_field(route: str, names: list[str], present: str | None) -> forms.Field:
     """The present value stays a choice, though it be no model's name (provider/model, or a model since deleted)."""
     others = [present] if present and present not in names else []
-    choices = [("", "— not set here —"), (OFF, "— off —"), *((name, name) for name in [*names, *others])]
+    choices = [("", NOT_SET), (OFF, "— off —"), *((name, name) for name in [*names, *others])]
     return forms.TypedChoiceField(
         choices=choices,
         required=False,
         coerce=lambda value: "" if value == OFF else value,
         empty_value=None,
-        label=route.replace("_", " ").capitalize(),
+        label="Web search" if route == "websearch" else route.replace("_", " ").capitalize(),
         help_text=ROUTE_HELP[route],
         widget=UnfoldAdminSelectWidget(),
     )

@@ -58,9 +58,9 @@ class Transport:
 
     def __init__(self, *, allow_private: bool) -> None:
         self._allow_private = allow_private
-        self._sessions: weakref.WeakKeyDictionary[
-            asyncio.AbstractEventLoop, tuple[aiohttp.ClientSession, _Watch]
-        ] = weakref.WeakKeyDictionary()
+        self._sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[aiohttp.ClientSession, _Watch]] = (
+            weakref.WeakKeyDictionary()
+        )
         self._demo = DemoUpstream()
 
     async def start(self) -> None:
@@ -299,7 +299,9 @@ def _is_reset(error: Exception) -> bool:
     """Whether an open connection was closed by the other side, instead of never coming about."""
     if isinstance(error, aiohttp.ClientConnectorError):
         return False
-    closed = aiohttp.ServerDisconnectedError | aiohttp.ClientConnectionResetError | ConnectionResetError | BrokenPipeError
+    closed = (
+        aiohttp.ServerDisconnectedError | aiohttp.ClientConnectionResetError | ConnectionResetError | BrokenPipeError
+    )
     return isinstance(error, closed) or (isinstance(error, OSError) and error.errno in RESET_ERRORS)
 
 

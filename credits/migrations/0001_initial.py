@@ -72,7 +72,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='Hold',
             fields=[
-                ('id', models.CharField(max_length=64, primary_key=True, serialize=False)),
+                ('id', models.CharField(max_length=64, primary_key=True, serialize=False, verbose_name='ID')),
                 ('amount', models.BigIntegerField()),
                 ('captured', models.BigIntegerField(default=0)),
                 ('state', models.CharField(choices=[('open', 'Open'), ('dispatched', 'Dispatched'), ('captured', 'Captured'), ('voided', 'Voided'), ('expired', 'Expired'), ('needs_settlement', 'Needs settlement'), ('written_off', 'Written off')], max_length=16)),
@@ -86,7 +86,7 @@ class Migration(migrations.Migration):
                 ('lease_until', models.DateTimeField()),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
                 ('updated_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('api_key', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='accounts.apikey')),
+                ('api_key', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='accounts.apikey', verbose_name='API key')),
                 ('price_snapshot', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='credits.pricesnapshot')),
             ],
             options={
@@ -129,7 +129,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='UsageRecord',
             fields=[
-                ('request_id', models.CharField(max_length=64, primary_key=True, serialize=False)),
+                ('request_id', models.CharField(max_length=64, primary_key=True, serialize=False, verbose_name='request ID')),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
                 ('model', models.CharField(max_length=200)),
                 ('requested_model', models.CharField(blank=True, max_length=200)),
@@ -160,7 +160,7 @@ class Migration(migrations.Migration):
                 ('charge', models.BigIntegerField(default=0)),
                 ('cost', models.BigIntegerField(default=0)),
                 ('margin', models.BigIntegerField(default=0)),
-                ('api_key', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='usage_records', to='accounts.apikey')),
+                ('api_key', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='usage_records', to='accounts.apikey', verbose_name='API key')),
                 ('organization', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='usage_records', to='accounts.organization', verbose_name='organisation')),
                 ('price_snapshot', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='credits.pricesnapshot')),
             ],

@@ -18,6 +18,11 @@ class SseParser:
     def __init__(self) -> None:
         self._buffer = b""
 
+    @property
+    def is_between_events(self) -> bool:
+        """Whether nothing is left over: the next byte begins an event."""
+        return not self._buffer
+
     def feed(self, data: bytes) -> list[tuple[str, bytes]]:
         """The events that `data` completes, each as (name, data); the name is "" when unset.
 

@@ -191,6 +191,17 @@ def test_prices_are_added_and_never_edited(operator):
     )
 
 
+def test_prices_and_costs_are_written_without_trailing_zeros(operator):
+    mapping = make_mapping(make_model("m"), make_provider("acme"), cost_input="0.5", cost_output="10")
+    page = operator.get(reverse("admin:providers_model_change", args=(mapping.model_id,))).content.decode()
+    assert 'name="mappings-0-cost_input" value="0.5"' in page
+    assert 'name="mappings-0-cost_output" value="10"' in page
+    assert "input $1.25, output $10" in page
+    prices = operator.get(reverse("admin:providers_modelprice_changelist")).content.decode()
+    assert "$1.25" in prices
+    assert "1.250" not in page + prices
+
+
 def test_a_router_profile_tells_unset_from_off(operator):
     make_model("m")
     form = {"scope": "platform", "default": "m", "think": "-", "think_efforts": "max, xhigh"}

@@ -94,6 +94,11 @@ class BlockAssembler:
         """Whether no tool call has stopped in the middle of its arguments."""
         return all(call.is_complete for call in self._queue)
 
+    @property
+    def takes_text(self) -> bool:
+        """Whether a text block is open and nothing waits, so that more text just goes on."""
+        return self.open is TEXT and not self._queue and not self._held
+
     # -- text and reasoning
 
     def _say(self, kind: str, text: str) -> None:

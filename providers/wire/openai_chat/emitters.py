@@ -86,6 +86,10 @@ class SseEmitter:
     def piece(self, text: str) -> None:
         self._events.append(self._delta + _encode(text) + DELTA_END)
 
+    def json_piece(self, text: bytes) -> None:
+        """`piece` for what is the inside of a JSON string already."""
+        self._events.append(b'%b"%b"}}\n\n' % (self._delta, text))
+
     def close(self) -> None:
         if self._thinking:
             signature = DELTA % (self.index, b"signature_delta", b"signature")

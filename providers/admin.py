@@ -28,7 +28,7 @@ PRICE_CLASSES = (
     ("output", "output"),
     ("cache_read", "cache read"),
     ("cache_write", "cache write"),
-    ("cache_write_1h", "cache write, 1 hour"),
+    ("cache_write_1h", "1-hour cache write"),
     ("web_search", "1000 web searches"),
 )
 PRICES_SHOWN = 5
@@ -145,7 +145,8 @@ class ProviderAdmin(ModelAdmin):
 def _test(request: HttpRequest, provider: Provider) -> None:
     result = check(provider)
     took = f" ({result.milliseconds} ms)" if result.milliseconds else ""
-    status = f" [HTTP {result.status}]" if result.status and not result.ok else ""
+    unsaid = result.status and not result.ok and f"HTTP {result.status}" not in result.words
+    status = f" [HTTP {result.status}]" if unsaid else ""
     level = messages.SUCCESS if result.ok else messages.ERROR
     messages.add_message(request, level, f"{provider.name}: {result.words}{status}{took}")
 
@@ -186,7 +187,11 @@ class PriceInline(TabularInline):
 
 
 def _dollars(amount: Decimal | None) -> str:
-    return "–" if amount is None else f"${plain(amount)}"
+    """With two decimals, or as many as there are."""
+    if amount is None:
+        return "–"
+    whole, _, decimals = plain(amount).partition(".")
+    return f"${whole}.{decimals:0<2}"
 
 
 def _price_line(price: ModelPrice) -> tuple[str, str]:
@@ -222,7 +227,7 @@ class ModelAdminPage(ModelAdmin):
         if not effective:
             return "none: refused"
         newest = max(effective, key=lambda price: price.effective_from)
-        return f"${plain(newest.input)} / ${plain(newest.output)}"
+        return f"{_dollars(newest.input)} / {_dollars(newest.output)}"
 
     @display(description="prices, newest first")
     def newest_prices(self, model: Model) -> str:
@@ -260,6 +265,7 @@ class ModelPriceAdmin(ModelAdmin):
     """Every price, past, present and coming. One that is not effective yet can be taken back."""
 
     form = PriceForm
+    compressed_fields = False
     list_display = (
         "model", "effective_from", "input_usd", "output_usd", "cache_read_usd", "cache_write_usd", "web_search_usd",
         "state",

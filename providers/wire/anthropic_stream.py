@@ -92,30 +92,31 @@ class AnthropicStreamDecoder:
         self.stop_reason: str | None = None
         self.output_chars = 0
         self.open_thinking_index: int | None = None
-        self._frame = 0
-        """Bytes of a delta event of the open block beside its text, taken from the block's first
-        delta; 0: not known yet. The rest of a run of deltas is then counted without decoding it."""
+        self._before = b""
+        self._after = b""
+        """What stands around the text in a delta event of the open block, taken from one that was
+        decoded. A run of such events is counted without decoding it."""
 
     def feed(self, data: bytes) -> bytes:
         if self._is_over():
             return b""
-        if self._frame and not self._buffer and data.startswith(DELTA) and data.endswith(b"\n\n"):
-            # Nothing but whole deltas of the open block: most of what a stream is made of.
-            deltas = data.count(DELTA)
-            if data.count(b"\n\n") == deltas:
-                self.output_chars += max(0, len(data) - deltas * self._frame)
-                return data
         buffer = self._buffer + data if self._buffer else data
         if b"\r" in buffer:
             buffer = _line_feeds(buffer)
-        end = buffer.rfind(b"\n\n")
-        if end < 0:
+        end = buffer.rfind(b"\n\n") + 2
+        if end < 2:
             self._buffer = buffer
             if len(buffer) > MAX_EVENT_BYTES:
                 self.failure = broken_answer(self._target, "sent an event of more than 16 MiB")
             return b""
-        self._buffer = buffer[end + 2 :]
-        return self._events(buffer[:end])
+        self._buffer, events = buffer[end:], buffer[:end]
+        if self._before and events.startswith(self._before):
+            # Nothing but text of the open block, without escapes: most of what a stream is made of.
+            deltas = events.count(self._before)
+            if events.count(b"\n\n") == deltas == events.count(self._after) and self._is_plain(events):
+                self.output_chars += len(events) - deltas * (len(self._before) + len(self._after))
+                return events
+        return self._events(events[:-2])
 
     def close(self) -> bytes:
         if self._is_over():
@@ -177,11 +178,17 @@ class AnthropicStreamDecoder:
             delta = _block_delta.decode(event[len(DELTA) :]).delta
         except (msgspec.DecodeError, UnicodeDecodeError):
             return
-        chars = len(delta.text) + len(delta.partial_json) + len(delta.thinking)
-        self.output_chars += chars
-        if chars:
-            # As JSON the text may be longer than it is: then the frame is a little too large, never too small.
-            self._frame = len(event) + 2 - chars
+        text = delta.text or delta.partial_json or delta.thinking
+        self.output_chars += len(text)
+        quoted = b'"%b"' % text.encode() if text and text.isascii() else b""
+        if quoted and b"\\" not in event and event.count(quoted) == 1:
+            before, _, after = event.partition(quoted)
+            self._before, self._after = before + b'"', b'"' + after + b"\n\n"
+
+    @staticmethod
+    def _is_plain(events: bytes) -> bool:
+        """Whether a character is a byte in there."""
+        return events.isascii() and b"\\" not in events
 
     def _event(self, event: bytes) -> bytes:
         """What is to be passed on for `event`, which is no well-formed delta; b"" for nothing."""
@@ -237,7 +244,7 @@ class AnthropicStreamDecoder:
         return b"event: message_start\ndata: " + msgspec.json.encode(fields)
 
     def _block_start(self, data: bytes) -> None:
-        self._frame = 0
+        self._before = b""
         start = _block_start.decode(data)
         self.has_content = True
         self.output_chars += len(start.content_block.text or "")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import blake2b
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from credits import ledger, rating, records
@@ -124,7 +124,7 @@ class BatchRunner:
         stamp, lease_until = self._dialect.time(now), self._dialect.time(now + self._lease)
         with self._dialect.cursor() as cursor:
             learn_prices(cursor, self._memory, {op.request.price for op in operations if isinstance(op, HoldOp)})
-            with transaction.atomic(using=self._connection.alias):
+            with self._dialect.transaction():
                 books = Books(cursor, self._dialect, self._memory, stamp, lease_until)
                 self._load(books, operations, own)
                 outcomes = [self._apply(books, operation) for operation in operations]

@@ -14,7 +14,7 @@ from gateway.exchange import Exchange, new_request_id
 
 
 def make(pieces: list[bytes], headers: dict[str, str] | None = None, sent: list[Any] | None = None) -> Exchange:
-    messages = [
+    messages: list[MutableMapping[str, Any]] = [
         {"type": "http.request", "body": piece, "more_body": n < len(pieces) - 1} for n, piece in enumerate(pieces)
     ]
     queue = iter([*messages, {"type": "http.disconnect"}])

@@ -7,6 +7,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ccm_site.settings")
+    # Commands say in words what they do; their log is for when something is wrong.
+    os.environ.setdefault("LOG_LEVEL", "WARNING")
     from django.core.management import execute_from_command_line
 
     try:

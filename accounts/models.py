@@ -69,7 +69,9 @@ class Role(models.TextChoices):
 
 
 class Membership(models.Model):
-    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="memberships")
+    organization = models.ForeignKey(
+        Organization, on_delete=models.CASCADE, related_name="memberships", verbose_name="organisation"
+    )
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=10, choices=Role.choices, default=Role.MEMBER)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -87,7 +89,9 @@ class Membership(models.Model):
 class ApiKey(models.Model):
     """What a client sends. The key itself is shown once and never stored: only its HMAC is."""
 
-    organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="api_keys")
+    organization = models.ForeignKey(
+        Organization, on_delete=models.PROTECT, related_name="api_keys", verbose_name="organisation"
+    )
     created_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     name = models.CharField(max_length=80)
     digest = models.CharField(max_length=64, unique=True, editable=False)

@@ -36,7 +36,7 @@ class ConnectSnippet:
 
     @property
     def export_lines(self) -> tuple[str, ...]:
-        """One `export NAME=value` each, quoted for bash and zsh."""
+        """One `export NAME=value` each, quoted for sh, bash and zsh."""
         return tuple(f"export {name}={shlex.quote(value)}" for name, value in self.variables.items())
 
     @property

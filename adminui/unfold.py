@@ -11,6 +11,7 @@ from django.urls import reverse
 SIDEBAR: dict[str, tuple[tuple[str, str, str], ...]] = {
     "Customers": (
         ("Users", "accounts.user", "person"),
+        ("Groups", "auth.group", "groups"),
         ("Organisations", "accounts.organization", "apartment"),
         ("API keys", "accounts.apikey", "key"),
         ("Wallets", "credits.wallet", "account_balance_wallet"),
@@ -19,6 +20,7 @@ SIDEBAR: dict[str, tuple[tuple[str, str, str], ...]] = {
     "Routing": (
         ("Providers", "providers.provider", "dns"),
         ("Models", "providers.model", "neurology"),
+        ("Prices", "providers.modelprice", "sell"),
         ("Router profiles", "providers.routerprofile", "alt_route"),
     ),
     "Ledger": (

@@ -1,8 +1,9 @@
 """The Celery app: everything that is not the request (architecture, decision 10)."""
 
+import logging
 import os
 
-from celery import Celery
+from celery import Celery, signals
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ccm_site.settings")
 
@@ -17,3 +18,14 @@ def schedule(sender: Celery, **_: object) -> None:
     from credits.tasks import BEAT_SCHEDULE
 
     sender.conf.beat_schedule = {**BEAT_SCHEDULE}
+
+
+@signals.setup_logging.connect
+def set_up_logging(**_: object) -> None:
+    """The project's own logs instead of Celery's; that a task arrived is not worth a line beside its end."""
+    from django.conf import settings
+
+    from ccm_site.logs import configure
+
+    configure(settings.LOGGING)
+    logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)

@@ -10,6 +10,8 @@ import structlog
 
 SECRET = re.compile(r"sk-[A-Za-z0-9_\-]{6,}|(?i:bearer)\s+[A-Za-z0-9._\-]{8,}|AIza[A-Za-z0-9_\-]{20,}")
 SECRET_FIELDS = {"authorization", "x-api-key", "api_key", "key", "secret", "password", "token", "cookie"}
+# What uvicorn and Celery add for their own formats: the event once more, and a task's arguments.
+UNWANTED_FIELDS = ("color_message", "data")
 
 
 def scrub(text: str) -> str:
@@ -18,6 +20,8 @@ def scrub(text: str) -> str:
 
 
 def scrub_event(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for name in UNWANTED_FIELDS:
+        event.pop(name, None)
     for name, value in event.items():
         if name.lower() in SECRET_FIELDS:
             event[name] = "[secret]"

@@ -1,6 +1,7 @@
 """All settings, read from the environment (see docs/configuration.md)."""
 
 import os
+import warnings
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
@@ -72,7 +73,7 @@ TEMPLATES = [
     }
 ]
 
-DATABASES = {"default": database(env_str("DATABASE_URL"), DATA_DIR / "ccm.sqlite3")}
+DATABASES = {"default": database(env_secret("DATABASE_URL", ""), DATA_DIR / "ccm.sqlite3")}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 REDIS_URL = env_str("REDIS_URL", "redis://127.0.0.1:6379/0")
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
@@ -109,12 +110,14 @@ TIME_ZONE = "UTC"
 FORMAT_MODULE_PATH = "adminui.formats"
 
 STATIC_URL = "/static/"
-STATIC_ROOT = Path(env_str("CCM_STATIC_ROOT") or BASE_DIR / "staticfiles")
+STATIC_ROOT = env_str("CCM_STATIC_ROOT") or None
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
 WHITENOISE_USE_FINDERS = True
+# Static files are small and few: that Django reads them whole is not worth a warning in the log.
+warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
 WHITENOISE_AUTOREFRESH = DEBUG
 
 CELERY_BROKER_URL = REDIS_URL

@@ -102,7 +102,7 @@ class BatchRunner:
         self._dialect = Dialect(connection)
         self._memory = Memory()
         self._own: dict[str, HoldRow] = {}
-        """The unfinished holds that this runner has stored, as they were then. That a hold is still
+        """The dispatched holds that this runner has stored, as they were then. That a hold is still
         unfinished is checked when it is closed (`Books.write`); if not, it is read anew."""
         self._owner = owner
         self._lease = timedelta(seconds=lease_seconds)
@@ -131,7 +131,7 @@ class BatchRunner:
                 books.write()
         for operation in operations:
             hold = books.holds.get(operation.request_id) if isinstance(operation, HoldOp) else None
-            if hold is not None and hold.unfinished:
+            if hold is not None and hold.state == HoldState.DISPATCHED:
                 self._own[hold.id] = hold
         return outcomes
 
@@ -280,15 +280,22 @@ def release_and_charge(books: Books, hold: HoldRow, charge: int) -> None:
     books.postings += ledger.capture(hold.id, accounts, revenue, paid=paid, overage=charge - paid)
     if paid:
         books.consume(wallet.organization_id, ledger.capture_key(hold.id), paid)
-    repaid = min(wallet.debt, wallet.free)
-    if repaid:
-        posting = ledger.repay(f"hold:{hold.id}", accounts, repaid, hold=hold.id)
-        wallet.posted -= repaid
-        wallet.debt -= repaid
-        books.postings.append(posting)
-        books.consume(wallet.organization_id, posting.key, repaid)
-    books.changed_wallets.add(wallet.organization_id)
+    repay_debt(books, hold, wallet)
     books.close_hold(hold, HoldState.CAPTURED.value if charge else HoldState.VOIDED.value, charge)
+
+
+def repay_debt(books: Books, hold: HoldRow, wallet: WalletRow) -> None:
+    """With what the end of `hold` has left free."""
+    books.changed_wallets.add(wallet.organization_id)
+    repaid = min(wallet.debt, wallet.free)
+    if not repaid:
+        return
+    accounts = books.memory.accounts[wallet.organization_id]
+    posting = ledger.repay(f"hold:{hold.id}", accounts, repaid, hold=hold.id)
+    wallet.posted -= repaid
+    wallet.debt -= repaid
+    books.postings.append(posting)
+    books.consume(wallet.organization_id, posting.key, repaid)
 
 
 def interrupt(books: Books, operation: InterruptOp) -> bool:
@@ -321,6 +328,6 @@ def expire(books: Books, request_id: str) -> bool:
         return False
     wallet = books.wallets[hold.organization_id]
     wallet.held -= hold.amount
-    books.changed_wallets.add(wallet.organization_id)
+    repay_debt(books, hold, wallet)
     books.close_hold(hold, HoldState.EXPIRED.value, 0)
     return True

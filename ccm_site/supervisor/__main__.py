@@ -86,12 +86,15 @@ def children_of(installation: Installation) -> list[Child]:
         "--loglevel",
         "INFO",
     ]
+    web = Child(
+        "web", [python, "-m", "ccm_site.web"], installation.logs / "web.log", WEB_STOP_SECONDS, shows_errors=True
+    )
+    if installation.workers > 1:
+        web.metrics_dir = installation.data_dir / "metrics"
     return [
         Child("worker", worker, installation.logs / "worker.log", stop_seconds=20),
         Child("beat", beat, installation.logs / "beat.log"),
-        Child(
-            "web", [python, "-m", "ccm_site.web"], installation.logs / "web.log", WEB_STOP_SECONDS, shows_errors=True
-        ),
+        web,
     ]
 
 

@@ -1,27 +1,16 @@
 """What the person at the terminal reads when the product is up."""
 
 import json
-import shlex
 from pathlib import Path
 from typing import Any
 
+from adminui.connect import ConnectModels, connect_snippet
+
 
 def client_lines(url: str, demo: dict[str, Any]) -> list[str]:
-    """The two lines that make Claude Code use this installation, as bash and zsh take them."""
-    models = demo["models"]
-    variables = {
-        "ANTHROPIC_BASE_URL": url,
-        "ANTHROPIC_AUTH_TOKEN": demo["customer"]["api_key"],
-        "ANTHROPIC_DEFAULT_OPUS_MODEL": models["opus"],
-        "ANTHROPIC_DEFAULT_SONNET_MODEL": models["sonnet"],
-        "ANTHROPIC_DEFAULT_HAIKU_MODEL": models["haiku"],
-        "CLAUDE_CODE_MAX_CONTEXT_TOKENS": str(demo["context_window"]),
-        "CLAUDE_CODE_GATEWAY_HINT_HEADERS": "1",
-        "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1",
-        "CLAUDE_CODE_AUTO_MODE_SERVER": "0",
-    }
-    assignments = " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())
-    return [f"export {assignments}", 'claude -p "hello"']
+    """The two lines that make Claude Code use this installation, as sh, bash and zsh take them."""
+    models = ConnectModels(**demo["models"], context_window=demo["context_window"])
+    return [connect_snippet(url, demo["customer"]["api_key"], models).one_line, 'claude -p "hello"']
 
 
 def banner(url: str, data_dir: Path) -> str:

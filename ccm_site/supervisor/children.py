@@ -24,13 +24,15 @@ class GaveUp(Exception):
 @dataclass
 class Child:
     """One supervised process. `stop_seconds` is how long it may take to end by itself;
-    `shows_errors` prints what it logs as an error at the terminal too."""
+    `shows_errors` prints what it logs as an error at the terminal too. `metrics_dir` is where its
+    workers add up their metrics: emptied before every start, so that no dead process is counted."""
 
     name: str
     command: Sequence[str]
     log_file: Path
     stop_seconds: float = 10.0
     shows_errors: bool = False
+    metrics_dir: Path | None = None
     process: "subprocess.Popen[bytes] | None" = None
     started_at: float = 0.0
     restart_at: float = 0.0
@@ -38,6 +40,10 @@ class Child:
     _shown: int = field(default=0, repr=False)
 
     def start(self, environment: Mapping[str, str], now: float, cwd: Path) -> None:
+        if self.metrics_dir is not None:
+            shutil.rmtree(self.metrics_dir, ignore_errors=True)
+            self.metrics_dir.mkdir()
+            environment = {**environment, "PROMETHEUS_MULTIPROC_DIR": str(self.metrics_dir)}
         with self.log_file.open("ab") as log:
             self.process = spawn(self.command, output=log, environment=environment, cwd=cwd)
         self.started_at = now

@@ -24,13 +24,14 @@ class CannotStart(Exception):
 class Installation:
     """Where an installation lives and how its processes are configured.
 
-    `environment` is the whole environment for child processes. `valkey_port` is None when
-    the operator named a Redis of their own."""
+    `environment` is the whole environment for child processes. `workers` is the number of web
+    processes. `valkey_port` is None when the operator named a Redis of their own."""
 
     data_dir: Path
     environment: Mapping[str, str]
     host: str
     port: int
+    workers: int
     valkey_port: int | None
 
     @property
@@ -77,7 +78,8 @@ def prepare(environment: Mapping[str, str], default_data_dir: Path) -> Installat
         data_dir=data_dir,
         environment=whole,
         host=whole.get("HOST") or "127.0.0.1",
-        port=port_number(whole.get("PORT") or "8000"),
+        port=number("PORT", whole.get("PORT") or "8000", 65535),
+        workers=number("WORKERS", whole.get("WORKERS") or "1", 256),
         valkey_port=valkey_port,
     )
 
@@ -114,9 +116,9 @@ def lock(data_dir: Path) -> TextIO:
     return file
 
 
-def port_number(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= 65535:
-        raise CannotStart(f"PORT must be a number from 1 to 65535, not {text!r}.")
+def number(name: str, text: str, largest: int) -> int:
+    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= largest:
+        raise CannotStart(f"{name} must be a number from 1 to {largest}, not {text!r}.")
     return int(text)
 
 

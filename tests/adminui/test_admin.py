@@ -9,6 +9,7 @@ from django.urls import reverse
 
 from accounts.models import ApiKey, Organization, User
 from adminui.unfold import SIDEBAR
+from credits.models import UsageRecord
 from credits.selectors import balance
 
 pytestmark = pytest.mark.django_db
@@ -16,11 +17,12 @@ SignedIn = Callable[[User], Client]
 
 
 def registered() -> list[str]:
+    admin.autodiscover()  # else there is nothing yet when the tests are collected
     return sorted(model._meta.label_lower for model in admin.site._registry)
 
 
-def test_every_sidebar_entry_is_a_registered_page():
-    assert {name for entries in SIDEBAR.values() for _, name, _ in entries} <= set(registered())
+def test_the_sidebar_has_every_page():
+    assert {name for entries in SIDEBAR.values() for _, name, _ in entries} == set(registered())
 
 
 @pytest.fixture
@@ -40,6 +42,18 @@ def test_every_list_and_form_opens(name: str, filled: None, operator: User, sign
     assert client.get(reverse(f"{prefix}_add")).status_code == (200 if may_add else 403)
     for row in page.model._default_manager.all()[:1]:
         assert client.get(reverse(f"{prefix}_change", args=[row.pk])).status_code == 200
+
+
+def test_a_usage_record_says_in_words_why_it_took_its_route(filled: None, operator: User, signed_in: SignedIn):
+    why = [
+        {"rule": "think", "matched": False, "why": "Nothing asks for thinking."},
+        {"rule": "background", "matched": True, "why": "The name <haiku> matches."},
+    ]
+    record = UsageRecord.objects.get()
+    UsageRecord.objects.filter(pk=record.pk).update(why=why)
+    page = signed_in(operator).get(reverse("admin:credits_usagerecord_change", args=[record.pk])).content.decode()
+    assert "<b>think</b> Nothing asks for thinking." in page
+    assert "<b>background</b> ✓ The name &lt;haiku&gt; matches." in page
 
 
 def test_the_overview_of_an_empty_installation(operator: User, signed_in: SignedIn):

@@ -20,7 +20,7 @@ from credits.models import CreditLot, Hold, LotKind, ReconciliationRun, Transfer
 from credits.reconcile import run_checks
 from credits.records import Checkpoint
 from credits.selectors import balance, holds_by_state, last_reconciliation, recent_usage, usage_totals, wallets_in_debt
-from credits.types import HoldRequest, MeterReading, PriceSnapshot, UsageSource
+from credits.types import HoldRequest, MeterReading, PriceSnapshot, Settlement, UsageSource
 from tests.credits.support import FACTS, TOKEN, USD, Tenant, assert_reconciled, new_tenant, raw, settlement
 
 pytestmark = pytest.mark.django_db
@@ -321,3 +321,26 @@ def test_staff_without_the_right_grant_nothing(customer: Tenant, client):
     page = f"/admin/credits/wallet/{customer.organization_id}/grant/"
     assert client.post(page, {"amount": "2", "reason": "x", "key": "k"}).status_code in {302, 403}
     assert customer.wallet.posted == 10 * USD
+
+
+def test_a_hold_dispatched_later_can_be_settled(customer: Tenant, runner: BatchRunner):
+    request = customer.hold()
+    runner.run([HoldOp(request, dispatch=False)])
+    services.dispatch(request.request_id)
+    outcome = runner.run([SettleOp(settlement(request.request_id, 10))])[0]
+    assert isinstance(outcome, Settlement)
+    assert customer.wallet.held == 0
+
+
+def test_an_expired_hold_s_credits_repay_debt_first(customer: Tenant, runner: BatchRunner):
+    """Else the wallet would refuse every request though it could pay."""
+    everything = 10 * USD
+    reserved = customer.hold(output=(everything - 100 * TOKEN) // TOKEN)
+    costly = customer.hold(output=100)
+    runner.run([HoldOp(reserved, dispatch=False), HoldOp(costly)])
+    runner.run([SettleOp(settlement(costly.request_id, 150))])
+    assert (customer.wallet.debt, customer.wallet.posted - customer.wallet.held) == (50 * TOKEN, 0)
+    services.sweep(later())
+    assert (customer.wallet.debt, customer.wallet.held) == (0, 0)
+    assert customer.wallet.posted == everything - 150 * TOKEN
+    assert_reconciled()

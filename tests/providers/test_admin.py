@@ -196,7 +196,7 @@ def test_prices_and_costs_are_written_without_trailing_zeros(operator):
     page = operator.get(reverse("admin:providers_model_change", args=(mapping.model_id,))).content.decode()
     assert 'name="mappings-0-cost_input" value="0.5"' in page
     assert 'name="mappings-0-cost_output" value="10"' in page
-    assert "input $1.25, output $10" in page
+    assert "input $1.25, output $10.00" in page
     prices = operator.get(reverse("admin:providers_modelprice_changelist")).content.decode()
     assert "$1.25" in prices
     assert "1.250" not in page + prices

@@ -32,6 +32,7 @@ def test_a_shell_takes_the_lines_as_they_are(shell: str) -> None:
     assert variables["ANTHROPIC_DEFAULT_HAIKU_MODEL"] == "demo-haiku"
     assert variables["CLAUDE_CODE_GATEWAY_HINT_HEADERS"] == "1"
     assert variables["CLAUDE_CODE_AUTO_MODE_SERVER"] == "0"
+    assert variables["CLAUDE_CODE_MAX_CONTEXT_TOKENS"] == "200000"
     assert command.startswith("claude -p ")
 
 
@@ -47,3 +48,9 @@ def test_without_the_demo_the_banner_tells_how_to_begin(tmp_path: Path) -> None:
     text = banner("http://127.0.0.1:8000", tmp_path)
     assert "create_key" in text
     assert "sk-ccm-" not in text
+
+
+def test_the_readme_shows_the_same_lines(project: Path) -> None:
+    key = '"$(.venv/bin/python manage.py create_key --email you@example.org --credits 5)"'
+    export, command = client_lines("http://127.0.0.1:8000", DEMO)
+    assert f"{export.replace('sk-ccm-abc', key)}\n{command}\n" in (project / "README.md").read_text()

@@ -207,3 +207,20 @@ def test_a_make_that_was_interrupted_alone_is_noticed() -> None:
         assert make.stdout.readline() == "blocked\n"
         assert interrupted(make.pid)
         make.stdin.write("\n")
+
+
+def test_metrics_of_earlier_processes_are_gone_at_every_start(
+    supervisor: Supervisor, clock: Clock, tmp_path: Path
+) -> None:
+    metrics = tmp_path / "metrics"
+    write = "import os, pathlib; d = pathlib.Path(os.environ['PROMETHEUS_MULTIPROC_DIR']); "
+    write += "(d / f'{os.getpid()}.db').touch(); print(len(list(d.iterdir())), flush=True)"
+    child = python(tmp_path, "web", write, metrics_dir=metrics)
+    supervisor.start(child)
+    for _ in range(3):
+        wait_for(lambda: not child.alive, "its end")
+        supervisor.tick()
+        clock.now += 60
+        supervisor.tick()
+    wait_for(lambda: not child.alive, "its end")
+    assert child.log_file.read_text() == "1\n" * 4

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+READS_VARIABLE = re.compile(r"(?:env_(?:str|bool|int|list|secret)\(|environ\.get\()\s*\"([A-Z_]+)\"")
 PIN = re.compile(r"^([a-z0-9._-]+)==([^ \\;]+)", re.MULTILINE)
 # Put together here, so that this file does not name them either.
 REGISTRIES = [host.replace(" ", "") for host in ("py pi.org", "python hosted.org", "registry.npm js.org")]
@@ -93,7 +94,7 @@ def test_every_environment_variable_is_documented(project: Path) -> None:
     read: set[str] = set()
     for folder in ("accounts", "adminui", "ccm_site", "credits", "gateway", "providers"):
         for file in (project / folder).rglob("*.py"):
-            read |= set(re.findall(r"env_(?:str|bool|int|list|secret)\(\s*\"([A-Z_]+)\"", file.read_text()))
+            read |= set(re.findall(READS_VARIABLE, file.read_text()))
     documented = set(re.findall(r"`([A-Z][A-Z_]+)`", (project / "docs" / "configuration.md").read_text()))
     assert len(read) > 15
     assert read <= documented

@@ -120,6 +120,12 @@ def test_a_port_that_is_none_is_refused(data_dir: Path, port: str) -> None:
         prepare({"PORT": port}, data_dir)
 
 
+@pytest.mark.parametrize("workers", ["0", "257", "two"])
+def test_a_wrong_number_of_workers_is_refused(data_dir: Path, workers: str) -> None:
+    with pytest.raises(CannotStart, match="WORKERS must be a number from 1 to 256"):
+        prepare({"WORKERS": workers}, data_dir)
+
+
 def test_a_data_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CannotStart, match="Set CCM_DATA_DIR"):

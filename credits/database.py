@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any, Protocol, cast
 
 import msgspec
-import psycopg
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -50,6 +49,8 @@ class Dialect:
         self._connection.ensure_connection()
         with self._connection.wrap_database_errors:
             if self.postgresql:
+                import psycopg  # not at the top: a process on SQLite would carry 9 MiB for nothing
+
                 with psycopg.Cursor(self._connection.connection) as cursor:
                     yield cast(Cursor, cursor)
             else:

@@ -1,6 +1,5 @@
 """The ASGI entry: the gateway for `/v1/*`, health for probes, Django for everything else."""
 
-import gc
 import os
 from collections.abc import MutableMapping
 from typing import Any
@@ -12,12 +11,11 @@ from django.core.asgi import get_asgi_application
 django = get_asgi_application()
 
 from ccm_site.health import Health
+from ccm_site.memory import give_back_freed, settle_down
 from gateway.app import Gateway
 from gateway.exchange import Exchange, Receive, Send
 from gateway.runtime import Runtime
 
-# A request makes some hundred short-lived objects and hardly a cycle: look for those less often.
-GC_THRESHOLDS = (2_000, 10, 20)
 HEALTH_PATHS = {"/health/live", "/health/ready", "/metrics"}
 # Claude Code warms its connection up with these.
 WARM_UP_PATHS = {"/", "/api/hello"}
@@ -51,13 +49,11 @@ class Application:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
+                give_back_freed()
                 runtime = Runtime()
                 await runtime.start()
                 self.gateway, self.health = Gateway(runtime), Health(runtime)
-                # What was loaded so far stays: the collector need not walk it ever again.
-                gc.collect()
-                gc.freeze()
-                gc.set_threshold(*GC_THRESHOLDS)
+                settle_down()
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
                 if runtime is not None:

@@ -194,16 +194,18 @@ class Run:
 
     def facts(self) -> RequestFacts:
         target = self.target
-        if self.attempts and "ms" not in self.attempts[-1]:
-            self.attempts[-1]["ms"] = self._milliseconds(self._attempt_began)
         first = self.first_content_at
+        # Copies: the present attempt goes on, while the ledger's thread writes these down.
+        attempts = [dict(attempt) for attempt in self.attempts]
+        if attempts:
+            attempts[-1].setdefault("ms", self._milliseconds(self._attempt_began))
         return RequestFacts(
             requested_model=self.decision.requested,
             route=self.decision.route,
             why=self.decision.trail,
             provider=target.provider if target else "",
             actual_model=target.actual_model if target else "",
-            attempts=tuple(self.attempts),
+            attempts=tuple(attempts),
             status=self._status,
             error_code=self._error_code,
             stop_reason=self._stop_reason,

@@ -112,13 +112,16 @@ class World:
             self._await_route(model)
 
     def _await_route(self, model: str) -> None:
-        """A probe is answered by CCM itself, and names the model that its route chose."""
-        key = self.ccm.create_key("probe@example.com", usd="1", name="probe")
-        body = {"model": "claude-opus-5-5", "max_tokens": 1, "messages": [{"role": "user", "content": "Hi"}]}
+        self.await_model(self.ccm.create_key("probe@example.com", usd="1", name="probe"), "claude-opus-5-5", model)
+
+    def await_model(self, key: str, asked: str, served: str = "") -> None:
+        """Wait until the running server serves `asked` with the model `served` (itself, when not given).
+        A probe is answered by CCM, and names the model that its route chose."""
+        body = {"model": asked, "max_tokens": 1, "messages": [{"role": "user", "content": "Hi"}]}
         deadline = time.monotonic() + 10
-        while (answer := self.post(key, body)).json().get("model") != model:
+        while (answer := self.post(key, body)).json().get("model") != (served or asked):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"The route did not change to {model}: {answer.text}")
+                raise TimeoutError(f"{asked} is not served by {served or asked}: {answer.text}")
             time.sleep(0.05)
 
     def post(self, key: str, body: Mapping[str, Any]) -> httpx.Response:

@@ -18,6 +18,7 @@ from tests.fakes.answers import (
     unique,
 )
 from tests.fakes.brain import Brain, Call, Conversation
+from tests.fakes.rules import Refused, require
 from tests.fakes.server import FakeProvider
 
 KEYS = {
@@ -43,7 +44,7 @@ class AnthropicFront:
         try:
             _check_headers(headers)
             _check_body(body)
-        except _Refused as refused:
+        except Refused as refused:
             return str(refused)
         return None
 
@@ -195,31 +196,22 @@ def _event(name: str, data: dict[str, Any]) -> bytes:
 # -- the rules for requests
 
 
-class _Refused(Exception):
-    """The message of the 400 that the real API answers."""
-
-
-def _require(condition: object, message: str) -> None:
-    if not condition:
-        raise _Refused(message)
-
-
 def _check_headers(headers: dict[str, str]) -> None:
-    _require(headers.get("anthropic-version"), "anthropic-version: header is required")
-    _require(headers.get("x-api-key") or headers.get("authorization"), "x-api-key: header is required")
-    _require("application/json" in headers.get("content-type", ""), "content-type: must be application/json")
-    _require(not [name for name in headers if name.startswith("x-ccm-")], "x-ccm: our own headers have leaked")
+    require(headers.get("anthropic-version"), "anthropic-version: header is required")
+    require(headers.get("x-api-key") or headers.get("authorization"), "x-api-key: header is required")
+    require("application/json" in headers.get("content-type", ""), "content-type: must be application/json")
+    require(not [name for name in headers if name.startswith("x-ccm-")], "x-ccm: our own headers have leaked")
 
 
 def _check_body(body: Any) -> None:
-    _require(isinstance(body, dict), "The request body is not valid JSON")
+    require(isinstance(body, dict), "The request body is not valid JSON")
     for key in sorted(set(body) - KEYS):
-        raise _Refused(f"{key}: Extra inputs are not permitted")
-    _require(isinstance(body.get("model"), str) and body["model"], "model: Field required")
-    _require(isinstance(body.get("max_tokens"), int) and body["max_tokens"] >= 1, "max_tokens: Field required")
-    _require(isinstance(body.get("messages"), list) and body["messages"], "messages: at least one message is required")
-    _require(body["messages"][0].get("role") == "user", 'messages: first message must use the "user" role')
-    _require(body.get("stop_sequences") is None or all(s.strip() for s in body["stop_sequences"]), "stop_sequences")
+        raise Refused(f"{key}: Extra inputs are not permitted")
+    require(isinstance(body.get("model"), str) and body["model"], "model: Field required")
+    require(isinstance(body.get("max_tokens"), int) and body["max_tokens"] >= 1, "max_tokens: Field required")
+    require(isinstance(body.get("messages"), list) and body["messages"], "messages: at least one message is required")
+    require(body["messages"][0].get("role") == "user", 'messages: first message must use the "user" role')
+    require(body.get("stop_sequences") is None or all(s.strip() for s in body["stop_sequences"]), "stop_sequences")
     _check_thinking(body)
     _check_tools(body)
     _check_caching(body)
@@ -232,35 +224,35 @@ def _check_thinking(body: dict[str, Any]) -> None:
     thinking = body.get("thinking")
     if thinking and thinking.get("type") == "enabled":
         budget = thinking.get("budget_tokens")
-        _require(isinstance(budget, int) and budget >= 1024, "thinking.enabled.budget_tokens: at least 1024")
-        _require(budget < body["max_tokens"], "`max_tokens` must be greater than `thinking.budget_tokens`")
+        require(isinstance(budget, int) and budget >= 1024, "thinking.enabled.budget_tokens: at least 1024")
+        require(budget < body["max_tokens"], "`max_tokens` must be greater than `thinking.budget_tokens`")
 
 
 def _check_tools(body: dict[str, Any]) -> None:
     tools = body.get("tools") or []
     names = [tool.get("name") for tool in tools]
-    _require(len(set(names)) == len(names), "tools: Tool names must be unique.")
+    require(len(set(names)) == len(names), "tools: Tool names must be unique.")
     for index, tool in enumerate(tools):
-        _require(TOOL_NAME.match(tool.get("name") or ""), f"tools.{index}.custom.name: String should match pattern")
+        require(TOOL_NAME.match(tool.get("name") or ""), f"tools.{index}.custom.name: String should match pattern")
         if tool.get("type", "custom") == "custom":
             schema = tool.get("input_schema")
-            _require(isinstance(schema, dict) and schema.get("type") == "object", f"tools.{index}.input_schema.type")
+            require(isinstance(schema, dict) and schema.get("type") == "object", f"tools.{index}.input_schema.type")
     if body.get("tool_choice"):
-        _require(tools, "tool_choice may only be specified while providing tools")
+        require(tools, "tool_choice may only be specified while providing tools")
     if tools:
-        _require([tool for tool in tools if not tool.get("defer_loading")], "At least one tool must not be deferred")
+        require([tool for tool in tools if not tool.get("defer_loading")], "At least one tool must not be deferred")
 
 
 def _check_caching(body: dict[str, Any]) -> None:
     marked = json.dumps([body.get("system"), body.get("tools"), body["messages"]]).count('"cache_control": {')
-    _require(marked <= 4, f"A maximum of 4 blocks with cache_control may be provided. Found {marked}.")
+    require(marked <= 4, f"A maximum of 4 blocks with cache_control may be provided. Found {marked}.")
 
 
 def _check_message(where: str, message: dict[str, Any]) -> None:
     role, content = message.get("role"), message.get("content")
-    _require(role in {"user", "assistant", "system"}, f"{where}.role: Input should be 'user' or 'assistant'")
-    _require(isinstance(content, str | list), f"{where}.content: Field required")
-    _require(content or role == "system", f"{where}: all messages must have non-empty content")
+    require(role in {"user", "assistant", "system"}, f"{where}.role: Input should be 'user' or 'assistant'")
+    require(isinstance(content, str | list), f"{where}.content: Field required")
+    require(content or role == "system", f"{where}: all messages must have non-empty content")
     for number, block in enumerate(_blocks(content)):
         _check_block(f"{where}.content.{number}", role, block)
 
@@ -268,19 +260,19 @@ def _check_message(where: str, message: dict[str, Any]) -> None:
 def _check_block(where: str, role: Any, block: dict[str, Any]) -> None:
     match block.get("type"):
         case "text":
-            _require(block.get("text"), f"{where}: text content blocks must be non-empty")
+            require(block.get("text"), f"{where}: text content blocks must be non-empty")
         case "tool_use":
-            _require(role == "assistant", f"{where}: `tool_use` blocks can only be in `assistant` messages")
-            _require(TOOL_ID.match(block.get("id", "")), f"{where}.tool_use.id: String should match pattern")
-            _require(isinstance(block.get("input"), dict), f"{where}.tool_use.input: Input should be a dictionary")
+            require(role == "assistant", f"{where}: `tool_use` blocks can only be in `assistant` messages")
+            require(TOOL_ID.match(block.get("id", "")), f"{where}.tool_use.id: String should match pattern")
+            require(isinstance(block.get("input"), dict), f"{where}.tool_use.input: Input should be a dictionary")
         case "tool_result":
-            _require(role == "user", f"{where}: `tool_result` blocks can only be in `user` messages")
+            require(role == "user", f"{where}: `tool_result` blocks can only be in `user` messages")
         case "thinking":
-            _require(role == "assistant", f"{where}: `thinking` blocks can only be in `assistant` messages")
+            require(role == "assistant", f"{where}: `thinking` blocks can only be in `assistant` messages")
             ours = str(block.get("signature", "")).startswith(SIGNATURE_PREFIX)
-            _require(ours, f"{where}: Invalid `signature` in `thinking` block")
+            require(ours, f"{where}: Invalid `signature` in `thinking` block")
         case None:
-            raise _Refused(f"{where}.type: Field required")
+            raise Refused(f"{where}.type: Field required")
 
 
 def _check_pairs(messages: list[dict[str, Any]]) -> None:
@@ -291,19 +283,19 @@ def _check_pairs(messages: list[dict[str, Any]]) -> None:
         results = [block["tool_use_id"] for block in blocks if block["type"] == "tool_result"]
         missing = set(open_calls) - set(results)
         if missing:
-            raise _Refused(
+            raise Refused(
                 f"messages.{index}: `tool_use` ids were found without `tool_result` blocks immediately after: "
                 f"{', '.join(sorted(missing))}."
             )
         for result in results:
             known = result in open_calls
-            _require(known, f"messages.{index}: unexpected `tool_use_id` found in `tool_result` blocks: {result}.")
-        _require(len(set(results)) == len(results), f"messages.{index}: each tool_use must have a single result")
+            require(known, f"messages.{index}: unexpected `tool_use_id` found in `tool_result` blocks: {result}.")
+        require(len(set(results)) == len(results), f"messages.{index}: each tool_use must have a single result")
         first_other = next((n for n, block in enumerate(blocks) if block["type"] != "tool_result"), len(blocks))
-        _require(first_other >= len(results), f"messages.{index}: tool_result blocks must come first")
+        require(first_other >= len(results), f"messages.{index}: tool_result blocks must come first")
         open_calls = [block["id"] for block in blocks if block["type"] == "tool_use"]
-        _require(len(set(open_calls)) == len(open_calls), f"messages.{index}: `tool_use` ids must be unique")
-    _require(not open_calls, "messages: the last `tool_use` blocks have no results")
+        require(len(set(open_calls)) == len(open_calls), f"messages.{index}: `tool_use` ids must be unique")
+    require(not open_calls, "messages: the last `tool_use` blocks have no results")
 
 
 # -- reading requests

@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.fakes.answers import Failure, Reply, Text, Thinking, Tokens, ToolUse, split, unique
 from tests.fakes.brain import Brain, Call, Conversation
+from tests.fakes.rules import Refused, require
 from tests.fakes.server import FakeProvider
 
 KEYS = {
@@ -42,7 +43,7 @@ class OpenAIFront:
         try:
             _check_headers(headers)
             _check_body(body)
-        except _Refused as refused:
+        except Refused as refused:
             return str(refused)
         return None
 
@@ -167,36 +168,27 @@ def _data(data: dict[str, Any]) -> bytes:
 # -- the rules for requests
 
 
-class _Refused(Exception):
-    """The message of the 400 that the real API answers."""
-
-
-def _require(condition: object, message: str) -> None:
-    if not condition:
-        raise _Refused(message)
-
-
 def _check_headers(headers: dict[str, str]) -> None:
-    _require(headers.get("authorization", "").startswith("Bearer "), "You didn't provide an API key.")
+    require(headers.get("authorization", "").startswith("Bearer "), "You didn't provide an API key.")
     leaked = [name for name in headers if name.startswith(("x-ccm-", "anthropic-", "x-claude-", "x-api-key"))]
-    _require(not leaked, f"headers of another wire have leaked: {leaked}")
+    require(not leaked, f"headers of another wire have leaked: {leaked}")
 
 
 def _check_body(body: Any) -> None:
-    _require(isinstance(body, dict), "We could not parse the JSON body of your request.")
+    require(isinstance(body, dict), "We could not parse the JSON body of your request.")
     for key in sorted(set(body) - KEYS):
-        raise _Refused(f"Unrecognized request argument supplied: {key}")
-    _require(isinstance(body.get("model"), str) and body["model"], "you must provide a model parameter")
-    _require(isinstance(body.get("messages"), list) and body["messages"], "[] is too short - 'messages'")
-    _require(not ("max_tokens" in body and "max_completion_tokens" in body), "max_tokens and max_completion_tokens")
+        raise Refused(f"Unrecognized request argument supplied: {key}")
+    require(isinstance(body.get("model"), str) and body["model"], "you must provide a model parameter")
+    require(isinstance(body.get("messages"), list) and body["messages"], "[] is too short - 'messages'")
+    require(not ("max_tokens" in body and "max_completion_tokens" in body), "max_tokens and max_completion_tokens")
     limit = body.get("max_completion_tokens", body.get("max_tokens", 1))
-    _require(isinstance(limit, int) and limit >= 1, "Invalid value: 'max_tokens' must be at least 1")
-    _require("stream_options" not in body or body.get("stream"), "'stream_options' is only allowed with 'stream'")
-    _require(len(body.get("stop") or []) <= 4, "Invalid 'stop': array too long. Expected at most 4.")
-    _require(body.get("reasoning_effort", "low") in EFFORTS, "Invalid value: 'reasoning_effort'")
-    _require(len(body.get("user") or "") <= 512, "Invalid 'user': string too long")
-    _require(len(body.get("safety_identifier") or "") <= 64, "Invalid 'safety_identifier': string too long")
-    _require(len(body.get("prompt_cache_key") or "") <= 64, "Invalid 'prompt_cache_key': string too long")
+    require(isinstance(limit, int) and limit >= 1, "Invalid value: 'max_tokens' must be at least 1")
+    require("stream_options" not in body or body.get("stream"), "'stream_options' is only allowed with 'stream'")
+    require(len(body.get("stop") or []) <= 4, "Invalid 'stop': array too long. Expected at most 4.")
+    require(body.get("reasoning_effort", "low") in EFFORTS, "Invalid value: 'reasoning_effort'")
+    require(len(body.get("user") or "") <= 512, "Invalid 'user': string too long")
+    require(len(body.get("safety_identifier") or "") <= 64, "Invalid 'safety_identifier': string too long")
+    require(len(body.get("prompt_cache_key") or "") <= 64, "Invalid 'prompt_cache_key': string too long")
     _check_tools(body)
     for index, message in enumerate(body["messages"]):
         _check_message(f"messages[{index}]", message)
@@ -205,40 +197,40 @@ def _check_body(body: Any) -> None:
 
 def _check_tools(body: dict[str, Any]) -> None:
     if "tools" not in body:
-        _require("tool_choice" not in body, "'tool_choice' is only allowed when 'tools' are specified.")
-        _require("parallel_tool_calls" not in body, "'parallel_tool_calls' is only allowed when 'tools' are specified.")
+        require("tool_choice" not in body, "'tool_choice' is only allowed when 'tools' are specified.")
+        require("parallel_tool_calls" not in body, "'parallel_tool_calls' is only allowed when 'tools' are specified.")
         return
     tools = body["tools"]
-    _require(isinstance(tools, list) and tools, "Invalid 'tools': empty array. Expected an array with minimum length 1")
-    _require(len(tools) <= 128, "Invalid 'tools': array too long. Expected an array with maximum length 128")
+    require(isinstance(tools, list) and tools, "Invalid 'tools': empty array. Expected an array with minimum length 1")
+    require(len(tools) <= 128, "Invalid 'tools': array too long. Expected an array with maximum length 128")
     names = []
     for index, tool in enumerate(tools):
         where = f"tools[{index}]"
-        _require(tool.get("type") == "function", f"Invalid value: '{where}.type'. Supported: 'function'")
-        _require(set(tool) == {"type", "function"}, f"Unknown parameter in '{where}': {sorted(set(tool))}")
+        require(tool.get("type") == "function", f"Invalid value: '{where}.type'. Supported: 'function'")
+        require(set(tool) == {"type", "function"}, f"Unknown parameter in '{where}': {sorted(set(tool))}")
         function = tool["function"]
         extra = set(function) - {"name", "description", "parameters", "strict"}
-        _require(not extra, f"Unknown parameter: '{where}.function.{next(iter(extra), '')}'")
-        _require(TOOL_NAME.match(function.get("name") or ""), f"Invalid '{where}.function.name'")
+        require(not extra, f"Unknown parameter: '{where}.function.{next(iter(extra), '')}'")
+        require(TOOL_NAME.match(function.get("name") or ""), f"Invalid '{where}.function.name'")
         schema = function.get("parameters", {"type": "object"})
-        _require(isinstance(schema, dict) and schema.get("type") == "object", f"Invalid schema for '{where}.function'")
+        require(isinstance(schema, dict) and schema.get("type") == "object", f"Invalid schema for '{where}.function'")
         names.append(function["name"])
-    _require(len(set(names)) == len(names), "Invalid 'tools': function names must be unique")
+    require(len(set(names)) == len(names), "Invalid 'tools': function names must be unique")
 
 
 def _check_message(where: str, message: dict[str, Any]) -> None:
     role = message.get("role")
-    _require(role in MESSAGE_KEYS, f"Invalid value: '{where}.role': {role!r}")
+    require(role in MESSAGE_KEYS, f"Invalid value: '{where}.role': {role!r}")
     for key in sorted(set(message) - MESSAGE_KEYS[str(role)]):
-        raise _Refused(f"Additional properties are not allowed ('{key}' was unexpected) - '{where}'")
+        raise Refused(f"Additional properties are not allowed ('{key}' was unexpected) - '{where}'")
     content = message.get("content")
     if role == "assistant":
-        _require(content or message.get("tool_calls") or content == "", f"Invalid value for '{where}.content': null")
-        _require("tool_calls" not in message or message["tool_calls"], f"Invalid '{where}.tool_calls': empty array")
+        require(content or message.get("tool_calls") or content == "", f"Invalid value for '{where}.content': null")
+        require("tool_calls" not in message or message["tool_calls"], f"Invalid '{where}.tool_calls': empty array")
     else:
-        _require(isinstance(content, str | list), f"Invalid value for '{where}.content': expected a string, got null")
+        require(isinstance(content, str | list), f"Invalid value for '{where}.content': expected a string, got null")
     if isinstance(content, list):
-        _require(content, f"Invalid '{where}.content': empty array")
+        require(content, f"Invalid '{where}.content': empty array")
         for number, part in enumerate(content):
             _check_part(f"{where}.content[{number}]", str(role), part)
     for number, call in enumerate(message.get("tool_calls") or []):
@@ -248,21 +240,21 @@ def _check_message(where: str, message: dict[str, Any]) -> None:
 def _check_part(where: str, role: str, part: dict[str, Any]) -> None:
     kind = part.get("type")
     allowed = set(PART_KEYS) if role == "user" else {"text", "refusal"}
-    _require(kind in allowed, f"Invalid value: '{kind}' at '{where}.type' in a message with role '{role}'")
-    _require(set(part) == PART_KEYS[str(kind)], f"Unknown parameter in '{where}': {sorted(part)}")
+    require(kind in allowed, f"Invalid value: '{kind}' at '{where}.type' in a message with role '{role}'")
+    require(set(part) == PART_KEYS[str(kind)], f"Unknown parameter in '{where}': {sorted(part)}")
 
 
 def _check_call(where: str, call: dict[str, Any]) -> None:
-    _require(set(call) == {"id", "type", "function"}, f"Unknown parameter in '{where}': {sorted(call)}")
-    _require(call["type"] == "function", f"Invalid value: '{where}.type'")
-    _require(0 < len(call["id"]) <= 40, f"Invalid '{where}.id': string too long. Expected maximum length 40")
+    require(set(call) == {"id", "type", "function"}, f"Unknown parameter in '{where}': {sorted(call)}")
+    require(call["type"] == "function", f"Invalid value: '{where}.type'")
+    require(0 < len(call["id"]) <= 40, f"Invalid '{where}.id': string too long. Expected maximum length 40")
     function = call["function"]
-    _require(TOOL_NAME.match(function.get("name") or ""), f"Invalid '{where}.function.name'")
+    require(TOOL_NAME.match(function.get("name") or ""), f"Invalid '{where}.function.name'")
     try:
         parsed = json.loads(function["arguments"])
     except (KeyError, TypeError, ValueError):
-        raise _Refused(f"Invalid '{where}.function.arguments': not JSON") from None
-    _require(isinstance(parsed, dict), f"Invalid '{where}.function.arguments': not an object")
+        raise Refused(f"Invalid '{where}.function.arguments': not JSON") from None
+    require(isinstance(parsed, dict), f"Invalid '{where}.function.arguments': not an object")
 
 
 def _check_order(messages: list[dict[str, Any]]) -> None:
@@ -272,21 +264,21 @@ def _check_order(messages: list[dict[str, Any]]) -> None:
         if message["role"] == "tool":
             answered = message.get("tool_call_id")
             if answered not in waiting:
-                raise _Refused(
+                raise Refused(
                     f"messages[{index}]: messages with role 'tool' must be a response to a preceding message "
                     "with 'tool_calls'."
                 )
             waiting.discard(str(answered))
             continue
         if waiting:
-            raise _Refused(
+            raise Refused(
                 "An assistant message with 'tool_calls' must be followed by tool messages responding to each "
                 f"'tool_call_id'. The following had no response messages: {', '.join(sorted(waiting))}"
             )
         calls = message.get("tool_calls") or []
         waiting = {call["id"] for call in calls}
-        _require(len(waiting) == len(calls), f"messages[{index}]: duplicate tool call ids")
-    _require(not waiting, "An assistant message with 'tool_calls' must be followed by tool messages")
+        require(len(waiting) == len(calls), f"messages[{index}]: duplicate tool call ids")
+    require(not waiting, "An assistant message with 'tool_calls' must be followed by tool messages")
 
 
 def _text(content: Any) -> str:

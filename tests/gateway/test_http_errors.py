@@ -164,21 +164,12 @@ def test_a_model_without_a_price_is_refused_before_any_provider_is_called(world:
         actual_model = "x"
         """
     )
-    _await_model(world, key, "free-by-mistake")
+    world.await_model(key, "free-by-mistake")
     message = refusal(
         send(world, json.dumps(HELLO | {"model": "free-by-mistake"}).encode(), key), 400, "policy_blocked"
     )
     assert "has no price" in message
     assert world.anthropic.requests == []
-
-
-def _await_model(world: World, key: str, name: str) -> None:
-    """The running server has taken the edit up: within about a second, without a restart."""
-    for _ in range(100):
-        response = send(world, json.dumps(HELLO | {"model": name, "max_tokens": 1}).encode(), key)
-        if response.status_code == 200:
-            return
-    raise TimeoutError(name)
 
 
 def test_without_credits_the_message_says_what_is_needed(world: World, email: str) -> None:

@@ -184,7 +184,7 @@ def test_a_second_target_takes_over_unseen(world: World, key: str, email: str) -
         priority = 2
         """
     )
-    _await_listed(world, key, "two-targets")
+    world.await_model(key, "two-targets")
     world.anthropic.brain = InOrder(
         Failure(529, type="overloaded_error"),
         Reply(events=2, end=End.ERROR),  # an error inside a 200, before any content
@@ -202,13 +202,6 @@ def test_a_second_target_takes_over_unseen(world: World, key: str, email: str) -
     for record in records:
         assert [attempt["provider"] for attempt in record["attempts"]] == ["anthropic", "openai"]
         assert record["charge"] > 0
-
-
-def _await_listed(world: World, key: str, name: str) -> None:
-    for _ in range(200):
-        if call(world, "GET", f"/v1/models/{name}", key).status_code == 200:
-            return
-    raise TimeoutError(name)
 
 
 @pytest.mark.parametrize("provider", ["anthropic", "openai"])

@@ -1,4 +1,4 @@
-"""Silence: pings keep a stream alive, and what was a failure still ends as one."""
+"""One request under way: kept alive in silence, and what is written down of it."""
 
 from collections.abc import MutableMapping
 from types import SimpleNamespace
@@ -125,3 +125,12 @@ async def test_a_client_that_is_gone_does_not_break_the_keeper(run: Run) -> None
 
     run.exchange._send = broken
     await state_of(run).keep_alive()
+
+
+def test_what_is_written_down_of_an_attempt_under_way_is_of_that_moment(run: Run, clock: Clock) -> None:
+    run.attempts.append({"provider": "p"})
+    clock.now = 3.0
+    early = run.facts()
+    clock.now = 60.0
+    late = run.facts()
+    assert [facts.attempts[-1]["ms"] for facts in (early, late)] == [3000, 60000]

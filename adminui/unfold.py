@@ -14,6 +14,7 @@ SIDEBAR: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("Groups", "auth.group", "groups"),
         ("Organisations", "accounts.organization", "apartment"),
         ("API keys", "accounts.apikey", "key"),
+        ("Key budgets", "credits.keybudget", "savings"),
         ("Wallets", "credits.wallet", "account_balance_wallet"),
         ("Usage", "credits.usagerecord", "monitoring"),
     ),

@@ -16,11 +16,13 @@ from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from accounts.models import User
-from credits import services
+from credits import budget_admin, services
 from credits.errors import CreditsError
 from credits.models import CreditLot, Hold, ReconciliationRun, Transfer, UsageRecord, Wallet
 from credits.money import format_usd, usd_to_nanos
 from credits.reconcile import Finding
+
+__all__ = ["budget_admin"]  # loading it registers its pages
 
 
 class ReadOnly:

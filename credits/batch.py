@@ -14,8 +14,10 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from credits import ledger, rating, records
 from credits.books import Books, HoldRow, Memory, WalletRow, learn_prices
+from credits.budgets import Budget
 from credits.database import Dialect
 from credits.errors import (
+    BudgetExceeded,
     CreditsError,
     HoldClosed,
     HoldConflict,
@@ -125,7 +127,7 @@ class BatchRunner:
         with self._dialect.cursor() as cursor:
             learn_prices(cursor, self._memory, {op.request.price for op in operations if isinstance(op, HoldOp)})
             with self._dialect.transaction():
-                books = Books(cursor, self._dialect, self._memory, stamp, lease_until)
+                books = Books(cursor, self._dialect, self._memory, now, stamp, lease_until)
                 self._load(books, operations, own)
                 outcomes = [self._apply(books, operation) for operation in operations]
                 books.write()
@@ -156,8 +158,10 @@ class BatchRunner:
         books.lock_wallets(closing.union(request.organization_id for request in holds))
         books.read_holds([op.request_id for op in operations if op.request_id not in own])
         books.holds.update(own)
+        asking = {request.api_key_id for request in holds}
         if holds:
-            books.read_keys({request.api_key_id for request in holds})
+            books.read_keys(asking)
+        books.read_budgets(asking.union(hold.api_key_id for hold in books.holds.values()))
         if others:
             organizations = closing.union(request.organization_id for request in holds)
             books.read_accounts(organizations)
@@ -187,10 +191,14 @@ class BatchRunner:
         wallet = books.wallets.get(request.organization_id)
         if books.keys.get(request.api_key_id) != request.organization_id:
             raise KeyNoLongerValid
-        amount, max_tokens = reserve(wallet, request)
+        budget = books.budgets.get(request.api_key_id)
+        amount, max_tokens = reserve(wallet, request, budget)
         assert wallet is not None
         wallet.held += amount
         books.changed_wallets.add(wallet.organization_id)
+        if budget is not None:
+            budget.reserve(amount)
+            books.changed_budgets.add(budget.api_key_id)
         row = HoldRow(
             request.request_id, wallet.organization_id, request.api_key_id, amount, 0,
             HoldState.DISPATCHED.value if operation.dispatch else HoldState.OPEN.value,
@@ -211,11 +219,12 @@ def repeated_hold(stored: HoldRow, mark: str) -> HoldGrant:
     return HoldGrant(stored.id, Nanos(stored.amount), stored.max_tokens)
 
 
-def reserve(wallet: WalletRow | None, request: HoldRequest) -> tuple[Nanos, int]:
+def reserve(wallet: WalletRow | None, request: HoldRequest, budget: Budget | None = None) -> tuple[Nanos, int]:
     """The amount to hold and the output tokens that it affords (architecture, section 5).
 
-    The whole worst case if the wallet can; else at most half of what is free, so that one request
-    does not lock out all others; else a refusal that names what would have been enough."""
+    The whole worst case if the wallet and the key's budget can; else at most half of what is free,
+    so that one request does not lock out all others; else a refusal that names what would have been
+    enough."""
     if wallet is None:
         raise InsufficientCredits(needed=rating.worst_case(request.input_tokens, 1, request.price), available=0)
     if wallet.frozen:
@@ -224,12 +233,16 @@ def reserve(wallet: WalletRow | None, request: HoldRequest) -> tuple[Nanos, int]
         raise OutstandingDebt(debt=wallet.debt)
     asked = min(request.max_tokens, rating.MOST_TOKENS)
     worst = rating.worst_case(request.input_tokens, asked, request.price)
-    if worst <= wallet.free:
+    binding = budget.binding() if budget is not None else None
+    free = wallet.free if binding is None else min(wallet.free, binding.room)
+    if worst <= free:
         return worst, asked
     least = min(LEAST_OUTPUT, asked)
-    affordable = min(asked, rating.affordable_output(wallet.free // 2, request.input_tokens, request.price))
+    affordable = min(asked, rating.affordable_output(free // 2, request.input_tokens, request.price))
     if affordable < least:
         enough = min(worst, 2 * rating.worst_case(request.input_tokens, least, request.price))
+        if binding is not None and binding.room < wallet.free:
+            raise BudgetExceeded(binding, needed=enough)
         raise InsufficientCredits(needed=enough, available=wallet.free)
     return rating.worst_case(request.input_tokens, affordable, request.price), affordable
 
@@ -281,7 +294,15 @@ def release_and_charge(books: Books, hold: HoldRow, charge: int) -> None:
     if paid:
         books.consume(wallet.organization_id, ledger.capture_key(hold.id), paid)
     repay_debt(books, hold, wallet)
+    charge_budget(books, hold, charge)
     books.close_hold(hold, HoldState.CAPTURED.value if charge else HoldState.VOIDED.value, charge)
+
+
+def charge_budget(books: Books, hold: HoldRow, charge: int) -> None:
+    budget = books.budgets.get(hold.api_key_id)
+    if budget is not None:
+        budget.settle(hold.amount, charge)
+        books.changed_budgets.add(hold.api_key_id)
 
 
 def repay_debt(books: Books, hold: HoldRow, wallet: WalletRow) -> None:
@@ -329,5 +350,6 @@ def expire(books: Books, request_id: str) -> bool:
     wallet = books.wallets[hold.organization_id]
     wallet.held -= hold.amount
     repay_debt(books, hold, wallet)
+    charge_budget(books, hold, 0)
     books.close_hold(hold, HoldState.EXPIRED.value, 0)
     return True

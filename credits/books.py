@@ -6,11 +6,13 @@ The rules of holds and settlements are in `batch.py`; here is only the SQL.
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from django.db import IntegrityError
 
 from credits import ledger, records
+from credits.budgets import WINDOWS, Budget
 from credits.database import Cursor, Dialect
 from credits.ledger import Consumption, Lot, Posting, TenantAccounts
 from credits.models import UNFINISHED, AccountKind
@@ -63,6 +65,9 @@ class Memory:
         self.prices: dict[int, PriceSnapshot] = {}
 
 
+_LIMITS = tuple(f"limit_{window}" for window in WINDOWS)
+_SPENT = tuple(f"spent_{window}" for window in WINDOWS)
+
 PRICE_COLUMNS = "input, output, cache_read, cache_write, cache_write_1h, web_search"
 MOST_PRICES = 50_000
 
@@ -100,15 +105,18 @@ class Books:
     cursor: Cursor
     dialect: Dialect
     memory: Memory
+    now: datetime
     stamp: Any
     """Now, as the database stores it; and when a hold made now is overdue."""
     lease_until: Any
     wallets: dict[int, WalletRow] = field(default_factory=dict)
     holds: dict[str, HoldRow] = field(default_factory=dict)
     keys: dict[int, int] = field(default_factory=dict)
+    budgets: dict[int, Budget] = field(default_factory=dict)
     lots: dict[int, list[Lot]] = field(default_factory=dict)
     changed_wallets: set[int] = field(default_factory=set)
     changed_lots: dict[int, Lot] = field(default_factory=dict)
+    changed_budgets: set[int] = field(default_factory=set)
     new_holds: list[tuple[Any, ...]] = field(default_factory=list)
     closings: list[tuple[str, int, Any, str]] = field(default_factory=list)
     postings: list[Posting] = field(default_factory=list)
@@ -147,6 +155,20 @@ class Books:
             (self.dialect.values(key_ids), self.stamp),
         )
         self.keys = dict(self.cursor.fetchall())
+
+    def read_budgets(self, key_ids: Iterable[int]) -> None:
+        """Of those API keys that have one, with each window that has ended begun anew. The wallets'
+        locks guard them: whoever changes a budget holds the lock of its organisation's wallet."""
+        self.cursor.execute(
+            f"SELECT api_key_id, held, spent_on, {', '.join(_LIMITS)}, {', '.join(_SPENT)} FROM credits_keybudget "
+            f"WHERE {self.dialect.any_of('api_key_id')}",
+            (self.dialect.values(key_ids),),
+        )
+        for key_id, held, spent_on, *amounts in self.cursor.fetchall():
+            limits, spent = tuple(amounts[: len(WINDOWS)]), tuple(amounts[len(WINDOWS) :])
+            budget = Budget(key_id, limits, spent, held, self.dialect.date(spent_on))
+            budget.roll(self.now)
+            self.budgets[key_id] = budget
 
     def read_lots(self, organization_ids: Iterable[int]) -> None:
         """Open lots in the order in which they are used up (models.CreditLot)."""
@@ -242,6 +264,13 @@ class Books:
             self._update_all(
                 "UPDATE credits_wallet SET posted = %s, held = %s, debt = %s WHERE organization_id = %s",
                 [(wallet.posted, wallet.held, wallet.debt, wallet.organization_id) for wallet in wallets],
+            )
+        if self.changed_budgets:
+            budgets = [self.budgets[id_] for id_ in sorted(self.changed_budgets)]
+            self._update_all(
+                f"UPDATE credits_keybudget SET held = %s, spent_on = %s, {', '.join(f'{c} = %s' for c in _SPENT)} "
+                "WHERE api_key_id = %s",
+                [(b.held, b.spent_on.isoformat(), *b.spent, b.api_key_id) for b in budgets],
             )
         if self.usage:
             cursor.executemany(records.INSERT_USAGE, self.usage)

@@ -5,6 +5,7 @@ import itertools
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import date
 from typing import Any, Protocol, cast
 
 import msgspec
@@ -73,6 +74,10 @@ class Dialect:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+
+    def date(self, stored: Any) -> date:
+        """A date as the cursor gave it."""
+        return stored if isinstance(stored, date) else date.fromisoformat(stored)
 
     def any_of(self, column: str) -> str:
         return f"{column} = ANY(%s)" if self.postgresql else f"{column} IN (SELECT value FROM json_each(%s))"

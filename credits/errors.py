@@ -2,6 +2,7 @@
 
 CreditsError
 ├── InsufficientCredits  the wallet affords too little: how much is needed, how much is there
+├── BudgetExceeded       the API key's own limit affords too little
 ├── OutstandingDebt      an overage or refund left a debt that must be repaid first
 ├── WalletFrozen         the organisation's wallet is frozen (a dispute is open)
 ├── KeyNoLongerValid     the API key was revoked or expired since it was authenticated
@@ -13,6 +14,8 @@ CreditsError
 ├── TransferConflict     an idempotency key was used before, with another amount or wallet
 └── LedgerDrift          the ledger contradicts itself: nothing was written
 """
+
+from credits.budgets import Binding
 
 
 class CreditsError(Exception):
@@ -31,6 +34,22 @@ class InsufficientCredits(CreditsError):
         super().__init__(f"needed {needed} nanos, available {available} nanos")
         self.needed = needed
         self.available = available
+
+
+class BudgetExceeded(CreditsError):
+    """The API key's limit for `window` (total, day, week, month) leaves `available` of `limit` nano-USD
+    until `resets_at`; `needed` would have been enough."""
+
+    status = 402
+    code = "budget_exceeded"
+
+    def __init__(self, binding: Binding, *, needed: int) -> None:
+        super().__init__(f"needed {needed} nanos, available {binding.room} nanos of the key's {binding.window} limit")
+        self.needed = needed
+        self.available = binding.room
+        self.window = binding.window
+        self.limit = binding.limit
+        self.resets_at = binding.resets_at
 
 
 class OutstandingDebt(CreditsError):

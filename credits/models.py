@@ -11,6 +11,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from accounts.models import ApiKey, Organization
+from credits.budgets import WINDOWS
 
 
 class Wallet(models.Model):
@@ -332,6 +333,43 @@ class UsageRecord(models.Model):
 
     def __str__(self) -> str:
         return self.request_id
+
+
+class KeyBudget(models.Model):
+    """What an API key may spend: in all, and in a UTC day, week (from Monday) and month; no limit where
+    empty. The counters are the ledger's (`budgets.py`): as of `spent_on`, and of unfinished holds."""
+
+    api_key = models.OneToOneField(
+        ApiKey, primary_key=True, on_delete=models.PROTECT, related_name="budget", verbose_name="API key"
+    )
+    limit_total = models.BigIntegerField(null=True, blank=True)
+    limit_day = models.BigIntegerField(null=True, blank=True)
+    limit_week = models.BigIntegerField(null=True, blank=True)
+    limit_month = models.BigIntegerField(null=True, blank=True)
+    spent_total = models.BigIntegerField(default=0, editable=False)
+    spent_day = models.BigIntegerField(default=0, editable=False)
+    spent_week = models.BigIntegerField(default=0, editable=False)
+    spent_month = models.BigIntegerField(default=0, editable=False)
+    held = models.BigIntegerField(default=0, editable=False)
+    spent_on = models.DateField(editable=False)
+
+    class Meta:
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(spent_total__gte=0, spent_day__gte=0, spent_week__gte=0, spent_month__gte=0, held__gte=0),
+                name="credits_budget_counters",
+            ),
+            *(
+                models.CheckConstraint(
+                    condition=Q(**{f"limit_{window}": None}) | Q(**{f"limit_{window}__gte": 0}),
+                    name=f"credits_budget_{window}",
+                )
+                for window in WINDOWS
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"Budget of {self.api_key}"
 
 
 class ReconciliationRun(models.Model):

@@ -40,6 +40,16 @@ def usd_to_nanos(amount: str | int | Decimal) -> Nanos:
 
 def format_usd(nanos: int) -> str:
     """`nanos` as exact dollars with at least two decimals: `$1,234.50`, `-$0.000012`."""
-    dollars, rest = divmod(abs(nanos), NANOS_PER_USD)
-    decimals = f"{rest:09d}".rstrip("0").ljust(2, "0")
+    dollars, decimals = _dollars_and_decimals(nanos)
     return f"{'-' if nanos < 0 else ''}${dollars:,}.{decimals}"
+
+
+def nanos_to_usd(nanos: int) -> str:
+    """`nanos` as `usd_to_nanos` reads them: `1234.50`, `-0.000012`."""
+    dollars, decimals = _dollars_and_decimals(nanos)
+    return f"{'-' if nanos < 0 else ''}{dollars}.{decimals}"
+
+
+def _dollars_and_decimals(nanos: int) -> tuple[int, str]:
+    dollars, rest = divmod(abs(nanos), NANOS_PER_USD)
+    return dollars, f"{rest:09d}".rstrip("0").ljust(2, "0")

@@ -11,6 +11,7 @@ from django.conf import settings
 
 from accounts.errors import AccountsUnavailable, InvalidKey
 from credits.errors import (
+    BudgetExceeded,
     HoldClosed,
     HoldConflict,
     InsufficientCredits,
@@ -108,6 +109,9 @@ def from_failure(failure: UpstreamFailure) -> GatewayError:
     )
 
 
+WINDOW_NAMES = {"total": "total", "day": "daily", "week": "weekly", "month": "monthly"}
+
+
 def dollars(nanos: int) -> str:
     """Nano-USD as a person reads it: rounded up to the hundredth of a cent, never to zero."""
     units = -(-nanos // 100_000)
@@ -131,7 +135,7 @@ def as_gateway_error(error: Exception) -> GatewayError:
         case AccountsUnavailable() | LedgerUnavailable() | LedgerBusy():
             text = "CCM is briefly unable to serve requests; nothing was charged. Please try again."
             return GatewayError(503, "api_error", text, retry_after=RETRY_SOON, code=error.code)
-        case InsufficientCredits() | OutstandingDebt() | WalletFrozen():
+        case InsufficientCredits() | BudgetExceeded() | OutstandingDebt() | WalletFrozen():
             return _billing_error(error)
         case HoldConflict() | HoldClosed():
             return GatewayError(409, "invalid_request_error", "This request id is in use already.", should_retry=False)
@@ -139,15 +143,26 @@ def as_gateway_error(error: Exception) -> GatewayError:
             return GatewayError(500, "api_error", "CCM met an internal error; nothing was charged for this request.")
 
 
-def _billing_error(error: InsufficientCredits | OutstandingDebt | WalletFrozen) -> GatewayError:
+def _billing_error(error: InsufficientCredits | BudgetExceeded | OutstandingDebt | WalletFrozen) -> GatewayError:
     where = f"{settings.PUBLIC_URL}/"
     if isinstance(error, InsufficientCredits):
         text = (
             f"CCM: not enough credits. This request needs {dollars(error.needed)} and "
             f"{dollars(error.available)} is available. Top up at {where}"
         )
+    elif isinstance(error, BudgetExceeded):
+        text = _budget_text(error) + f" An owner can raise it at {where}"
     elif isinstance(error, OutstandingDebt):
         text = f"CCM: {dollars(error.debt)} is owed from earlier usage. Top up at {where} to go on."
     else:
         text = f"CCM: this organisation's credits are frozen. See {where} or contact support."
     return GatewayError(402, "billing_error", text, should_retry=False, code=error.code)
+
+
+def _budget_text(error: BudgetExceeded) -> str:
+    limit = f"{WINDOW_NAMES[error.window]} limit of {dollars(error.limit)}"
+    resets = f" It resets at {error.resets_at:%Y-%m-%d %H:%M} UTC." if error.resets_at else ""
+    return (
+        f"CCM: this API key's {limit} is used up. This request needs {dollars(error.needed)} and "
+        f"{dollars(error.available)} is left.{resets}"
+    )

@@ -115,10 +115,13 @@ class Ccm:
         file.write_text(toml)
         return self.manage("import_config", str(file))
 
-    def create_key(self, email: str = "customer@example.com", usd: str = "100", name: str = "test") -> str:
-        """A new key of this customer, who is given `usd` of credits; "" for none."""
+    def create_key(
+        self, email: str = "customer@example.com", usd: str = "100", name: str = "test", limits: Sequence[str] = ()
+    ) -> str:
+        """A new key of this customer, who is given `usd` of credits; "" for none. `limits` as the
+        command takes them: `["--limit-day", "5"]`."""
         grant = ["--credits", usd] if usd else []
-        return self.manage("create_key", "--email", email, "--name", name, *grant)
+        return self.manage("create_key", "--email", email, "--name", name, *grant, *limits)
 
     def usage_records(self, organization: str | None = None) -> list[dict[str, Any]]:
         """Every column of the usage records in the order of their making, of the organisation

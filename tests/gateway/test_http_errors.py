@@ -186,6 +186,19 @@ def test_without_credits_the_message_says_what_is_needed(world: World, email: st
     assert world.ccm.usage_records(email) == []
 
 
+def test_a_key_at_its_limit_is_told_which_one_and_until_when(world: World, email: str) -> None:
+    world.make_default("anthropic")
+    world.anthropic.clear()
+    limited = world.ccm.create_key(email, usd="5", limits=["--limit-day", "0"])
+    response = send(world, json.dumps(HELLO).encode(), limited)
+    message = refusal(response, 402, "billing_error")
+    assert "this API key's daily limit of $0.0000 is used up" in message
+    assert "It resets at " in message
+    assert response.headers["x-should-retry"] == "false"
+    assert world.anthropic.requests == []
+    assert world.ccm.usage_records(email) == []
+
+
 @pytest.mark.parametrize("streamed", [True, False])
 @pytest.mark.parametrize(
     ("answer", "status", "type_", "says"),

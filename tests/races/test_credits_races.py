@@ -12,8 +12,10 @@ from django.utils import timezone
 from credits import ledger, records, services
 from credits.batch import BatchRunner, HoldOp, InterruptOp, Operation, Outcome, SettleOp
 from credits.books import Books, HoldRow, WalletRow
-from credits.errors import CreditsError, InsufficientCredits, LedgerDrift
-from credits.models import Hold, LotConsumption, Transfer, UsageRecord
+from credits.budgets import Budget
+from credits.errors import BudgetExceeded, CreditsError, InsufficientCredits, LedgerDrift
+from credits.key_budgets import set_key_budget
+from credits.models import Hold, KeyBudget, LotConsumption, Transfer, UsageRecord
 from credits.reconcile import run_checks
 from credits.types import HoldGrant, Settlement
 from tests.credits.support import FACTS, TOKEN, USD, Tenant, assert_reconciled, new_tenant, raw, settlement
@@ -77,6 +79,28 @@ def test_control_without_the_wallets_lock_more_than_10_are_admitted(transactiona
     outcomes = together([alone(HoldOp(tenant.hold(output=100))) for _ in range(50)])
     assert sum(isinstance(outcome, HoldGrant) for outcome in outcomes) > 10
     assert "R3" in {finding.check for finding in run_checks() if not finding.ok}
+
+
+def test_50_holds_for_a_keys_budget_of_10_admit_exactly_10(tenant: Tenant):
+    set_key_budget(tenant.organization_id, tenant.api_key_id, {"day": 1000 * TOKEN})
+    outcomes = together([alone(HoldOp(tenant.hold(output=100))) for _ in range(50)])
+    assert sum(isinstance(outcome, HoldGrant) for outcome in outcomes) == 10
+    assert sum(isinstance(outcome, BudgetExceeded) for outcome in outcomes) == 40
+    assert KeyBudget.objects.get().held == 1000 * TOKEN
+    assert_reconciled()
+
+
+def test_control_a_budget_read_before_the_wallets_lock_admits_more_than_10(tenant: Tenant, monkeypatch):
+    set_key_budget(tenant.organization_id, tenant.api_key_id, {"day": 1000 * TOKEN})
+    seen = KeyBudget.objects.get()
+
+    def believe(books: Books, key_ids: object) -> None:
+        limits = (seen.limit_total, seen.limit_day, seen.limit_week, seen.limit_month)
+        books.budgets = {seen.pk: Budget(seen.pk, limits, (0,) * 4, 0, seen.spent_on)}
+
+    monkeypatch.setattr(Books, "read_budgets", believe)
+    outcomes = together([alone(HoldOp(tenant.hold(output=100))) for _ in range(50)])
+    assert sum(isinstance(outcome, HoldGrant) for outcome in outcomes) > 10
 
 
 def test_a_hold_sent_many_times_at_once_is_made_once(tenant: Tenant):

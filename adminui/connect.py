@@ -20,12 +20,14 @@ MILLION = 1_000_000
 class ConnectModels:
     """The models behind Claude Code's three tiers; an empty name leaves the tier to CCM's routes.
 
-    `context_window` is in tokens: the smallest of the three, None when no model says."""
+    `context_window` is in tokens: the smallest of the three, None when no model says. `safety`:
+    CCM can check tool calls in auto mode, whichever vendor's model serves."""
 
     opus: str = ""
     sonnet: str = ""
     haiku: str = ""
     context_window: int | None = None
+    safety: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,8 @@ def choose_models(models: Mapping[str, Model], profile: Profile) -> ConnectModel
     sonnet = tier("sonnet", profile.default)
     haiku = tier("haiku", profile.background, profile.default)
     windows = [usable[name].context_window for name in (opus, sonnet, haiku) if name]
-    return ConnectModels(opus, sonnet, haiku, min((window for window in windows if window), default=None))
+    window = min((window for window in windows if window), default=None)
+    return ConnectModels(opus, sonnet, haiku, window, safety=bool(profile.safety) and profile.safety in usable)
 
 
 def connect_snippet(base_url: str, key: str | None, models: ConnectModels) -> ConnectSnippet:
@@ -78,8 +81,8 @@ def connect_snippet(base_url: str, key: str | None, models: ConnectModels) -> Co
         "ANTHROPIC_AUTH_TOKEN": key or KEY_PLACEHOLDER,
         # Names the class of each request, so that titles and summaries go to the background model.
         "CLAUDE_CODE_GATEWAY_HINT_HEADERS": "1",
-        # The client's own safety classifier: CCM answers no `safeguards` yet.
-        "CLAUDE_CODE_AUTO_MODE_SERVER": "0",
+        # Without a safety route nobody here can check auto mode's actions: the client's own classifier does.
+        **({} if models.safety else {"CLAUDE_CODE_AUTO_MODE_SERVER": "0"}),
         "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1",
     }
     tiers = {"OPUS": models.opus, "SONNET": models.sonnet, "HAIKU": models.haiku}

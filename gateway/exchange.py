@@ -125,6 +125,25 @@ class Exchange:
         await self.answer(error.status, error.envelope(self.request_id), [*(headers or []), *error.headers()])
 
 
+class InProcessExchange(Exchange):
+    """An exchange without a client: the answer to a request that the gateway makes itself."""
+
+    __slots__ = ("answered", "status")
+
+    def __init__(self) -> None:
+        super().__init__({"method": "POST", "path": "/v1/messages", "headers": []}, self._nothing_more, self._keep)
+        self.status = 0
+        self.answered = b""
+
+    async def _nothing_more(self) -> MutableMapping[str, Any]:
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+    async def _keep(self, message: MutableMapping[str, Any]) -> None:
+        self.status = message.get("status", self.status)
+        self.answered += message.get("body", b"")
+
+
 def _too_large() -> GatewayError:
     text = f"The request body is larger than {MAX_BODY_BYTES // (1024 * 1024)} MB."
     return GatewayError(413, "request_too_large", text, should_retry=False)

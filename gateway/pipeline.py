@@ -4,6 +4,7 @@ Each step is one call into the module that owns it (architecture, section 3).
 """
 
 import asyncio
+import functools
 import time
 
 import structlog
@@ -13,12 +14,13 @@ from accounts.types import Principal
 from credits.types import HoldGrant
 from gateway import metering, metrics
 from gateway.errors import GatewayError, as_gateway_error, policy_blocked
-from gateway.exchange import Exchange
+from gateway.exchange import Exchange, InProcessExchange
 from gateway.plan import PlannedTarget, plan
 from gateway.relay import StreamState, relay
 from gateway.routing import Decision, NoModels, UnknownModel, probe, profile_for, route
 from gateway.run import Run
 from gateway.runtime import Runtime
+from gateway.safety import asks_for_check, judge_for
 from providers import tokens
 from providers.types import Catalogue, Profile
 from providers.wire.request import MessagesRequest
@@ -63,7 +65,38 @@ async def serve_messages(exchange: Exchange, runtime: Runtime) -> None:
         transport=runtime.transport,
         began=began,
     )
+    if asks_for_check(decision.request):
+        run.judge = judge_for(
+            decision,
+            profile=profile,
+            catalogue=catalogue,
+            organization_id=principal.organization_id,
+            cache=runtime.verdicts,
+            serve=functools.partial(answer_in_process, principal, runtime),
+        )
     await serve(run, runtime)
+
+
+async def answer_in_process(
+    principal: Principal, runtime: Runtime, decision: Decision, body_bytes: int
+) -> tuple[int, bytes]:
+    """Serve a request of our own on the tenant's behalf, paid like theirs: status and body of the
+    whole answer. Raises what `hold` and `plan_targets` raise."""
+    exchange = InProcessExchange()
+    estimated = tokens.estimate(decision.request, body_bytes)
+    targets = plan_targets(decision)
+    run = Run(
+        exchange=exchange,
+        decision=decision,
+        plan=targets,
+        grant=await hold(exchange, runtime, principal, decision, targets, estimated),
+        estimated_input=estimated,
+        writer=runtime.writer,
+        transport=runtime.transport,
+        began=time.monotonic(),
+    )
+    await serve(run, runtime)
+    return exchange.status, exchange.answered
 
 
 async def decide(

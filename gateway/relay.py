@@ -18,6 +18,7 @@ from gateway.errors import GatewayError, from_failure
 from gateway.exchange import EVENT_STREAM
 from gateway.plan import PlannedTarget
 from gateway.run import Run
+from gateway.safety import SafetyCheck, check_for
 from providers.errors import UpstreamError
 from providers.types import RetryClass, UpstreamFailure
 from providers.wire.base import StreamDecoder, Wire
@@ -89,8 +90,10 @@ async def _relay_whole(run: Run, upstream: "UpstreamResponse", wire: Wire, plann
     body = await upstream.read(MAX_RESPONSE_BYTES)
     response = wire.decode_response(body, request=run.request, target=planned.target, model=run.model)
     run.decoded(response)
+    check = check_for(run.request, planned.target, run.judge)
+    answer = await check.whole(response.body) if check else response.body
     settlement = await run.settle()
-    await run.exchange.answer(200, response.body, [*run.headers(), *run.cost_header(settlement)])
+    await run.exchange.answer(200, answer, [*run.headers(), *run.cost_header(settlement)])
 
 
 async def _relay_stream(run: Run, upstream: "UpstreamResponse", wire: Wire, planned: PlannedTarget) -> None:
@@ -98,26 +101,34 @@ async def _relay_stream(run: Run, upstream: "UpstreamResponse", wire: Wire, plan
         raise UpstreamError(_not_a_stream(planned))
     assert run.stream is not None
     decoder = run.stream.decoder = wire.stream_decoder(request=run.request, target=planned.target, model=run.model)
-    async with contextlib.aclosing(upstream.chunks()) as chunks:
-        tail = await _relay_content(run, decoder, chunks)
+    check = check_for(run.request, planned.target, run.judge)
+    async with contextlib.aclosing(upstream.chunks()) as chunks, contextlib.AsyncExitStack() as ending:
+        if check is not None:
+            ending.callback(check.cancel)
+        tail = await _relay_content(run, decoder, chunks, check)
         if decoder.failure is not None:
             await _break_off(run, decoder.failure, decoder, tail)
             return
         run.note_first_content()
         run.stream_finished()
+        if check is not None:
+            tail += await check.finish()
         await run.settle()
         await run.stream.end(tail)
         await _read_to_the_end(chunks)
 
 
-async def _relay_content(run: Run, decoder: StreamDecoder, chunks: AsyncGenerator[bytes]) -> bytes:
+async def _relay_content(
+    run: Run, decoder: StreamDecoder, chunks: AsyncGenerator[bytes], check: SafetyCheck | None
+) -> bytes:
     """Send on what the decoder makes of the stream, from its first content to its end or failure.
-    Returns the last piece, unsent."""
+    Returns the last piece, unsent. `check` reads along and keeps the end back."""
     assert run.stream is not None
+    passed = check.feed if check is not None else bytes
     held: list[bytes] = []
     try:
         async for piece in chunks:
-            data = decoder.feed(piece)
+            data = passed(decoder.feed(piece))
             if decoder.finished or decoder.failure is not None:
                 return b"".join((*held, data))
             if run.answering:
@@ -131,11 +142,11 @@ async def _relay_content(run: Run, decoder: StreamDecoder, chunks: AsyncGenerato
                 await run.stream.send(b"".join(held))
                 held.clear()
     except UpstreamError as error:
-        rest = decoder.close()
+        rest = passed(decoder.close())
         if not decoder.finished:
             decoder.failure = error.failure
         return b"".join((*held, rest))
-    return b"".join((*held, decoder.close()))
+    return b"".join((*held, passed(decoder.close())))
 
 
 async def _break_off(run: Run, failure: UpstreamFailure, decoder: StreamDecoder, tail: bytes) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from credits.journal import Slot
     from credits.writer import LedgerWriter
     from gateway.relay import StreamState
+    from gateway.safety import Judge
     from providers.transport import Transport
 
 log = structlog.get_logger("ccm.run")
@@ -41,6 +42,8 @@ class Run:
     transport: "Transport"
     began: float
     now: Callable[[], float] = time.monotonic
+    judge: "Judge | None" = None
+    """What judges the answer's tool calls, where the client asks for it and the target does not do it."""
     stream: "StreamState | None" = None
     slot: "Slot | None" = None
     task: "asyncio.Task[Any] | None" = None

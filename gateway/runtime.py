@@ -24,6 +24,7 @@ from credits.services import sweep
 from credits.writer import LedgerWriter
 from gateway import metrics
 from gateway.run import Run
+from gateway.safety import VerdictCache
 from providers.catalogue import LiveCatalogue
 from providers.transport import Transport
 
@@ -43,6 +44,7 @@ class Runtime:
         self.writer = LedgerWriter()
         self.transport = Transport(allow_private=settings.ALLOW_PRIVATE_UPSTREAMS)
         self.journal = Journal(settings.JOURNAL_DIR, self.writer.owner)
+        self.verdicts = VerdictCache()
         self.active: set[Run] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._catalogue_changed = asyncio.Event()

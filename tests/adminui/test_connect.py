@@ -57,6 +57,11 @@ def test_the_variables_of_the_newest_client():
     }
 
 
+def test_with_a_safety_model_auto_mode_is_left_on():
+    variables = connect_snippet("https://ccm.example", None, replace(MODELS, safety=True)).variables
+    assert "CLAUDE_CODE_AUTO_MODE_SERVER" not in variables
+
+
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))
 def test_settings_json_says_the_same(name: str):
     snippet = connect_snippet("https://ccm.example", "k", ConnectModels(opus=name))

@@ -83,6 +83,7 @@ def run(
     folder: Path,
     variables: Mapping[str, str],
     arguments: Sequence[str] = (),
+    permissions: Sequence[str] = ("--dangerously-skip-permissions",),
     seconds: float = RUN_SECONDS,
 ) -> Outcome:
     """One `claude -p` in `folder`, with a new home and no environment but `variables`.
@@ -97,7 +98,7 @@ def run(
             "DISABLE_AUTOUPDATER": "1",
             **variables,
         }
-        command = [str(program), "-p", prompt, "--output-format", "json", "--dangerously-skip-permissions", *arguments]
+        command = [str(program), "-p", prompt, "--output-format", "json", *permissions, *arguments]
         done = subprocess.run(
             command,
             cwd=folder,

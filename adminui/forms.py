@@ -53,3 +53,13 @@ class CreateKeyForm(forms.Form):
         label="Name",
         widget=forms.TextInput(attrs={"placeholder": "e.g. laptop", "autocomplete": "off"}),
     )
+
+
+class RedeemForm(forms.Form):
+    code = forms.CharField(
+        max_length=80,
+        label="Promo code",
+        widget=forms.TextInput(
+            attrs={"placeholder": "XXXX-XXXX-XXXX-XXXX", "autocomplete": "off", "spellcheck": "false"}
+        ),
+    )

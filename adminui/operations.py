@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from credits.money import format_usd
-from credits.selectors import holds_by_state, last_reconciliation, usage_totals, wallets_in_debt
+from credits.selectors import adjustments_to_decide, holds_by_state, last_reconciliation, usage_totals, wallets_in_debt
 from providers.selectors import models_without_price, models_without_target, providers_without_credential
 
 SHOWN_NAMES = 8
@@ -71,11 +71,12 @@ def reconciliation() -> Table:
 
 def notices() -> list[Notice]:
     """What needs a person, each with the page to mend it on."""
-    indebted = wallets_in_debt()
+    indebted, proposed = wallets_in_debt(), adjustments_to_decide()
     run = last_reconciliation()
     found = (
         (run is not None and not run.ok, "The last reconciliation found differences.", "credits_reconciliationrun"),
         (indebted, f"Wallets in debt: {indebted:,}.", "credits_wallet"),
+        (proposed, f"Adjustments that somebody must decide: {proposed:,}.", "credits_adjustment"),
         *_about_the_catalogue(),
     )
     return [Notice(text, reverse(f"admin:{page}_changelist")) for true, text, page in found if true]

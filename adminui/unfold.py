@@ -17,6 +17,8 @@ SIDEBAR: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("Key budgets", "credits.keybudget", "savings"),
         ("Wallets", "credits.wallet", "account_balance_wallet"),
         ("Usage", "credits.usagerecord", "monitoring"),
+        ("Promo codes", "credits.promocode", "redeem"),
+        ("Redemptions", "credits.promoredemption", "how_to_reg"),
     ),
     "Routing": (
         ("Providers", "providers.provider", "dns"),
@@ -27,6 +29,9 @@ SIDEBAR: dict[str, tuple[tuple[str, str, str], ...]] = {
     "Ledger": (
         ("Holds", "credits.hold", "lock_clock"),
         ("Transfers", "credits.transfer", "swap_horiz"),
+        ("Refunds", "credits.correction", "undo"),
+        ("Adjustments", "credits.adjustment", "balance"),
+        ("Holds written off", "credits.holdwriteoff", "money_off"),
         ("Reconciliation runs", "credits.reconciliationrun", "fact_check"),
     ),
 }

@@ -2,7 +2,7 @@ from django.templatetags.static import static
 from django.urls import path
 from django.views.generic import RedirectView
 
-from adminui.views import home, keys, session
+from adminui.views import credits, home, keys, session
 
 
 class Favicon(RedirectView):
@@ -20,5 +20,6 @@ urlpatterns = [
     path("password/changed/", session.PasswordChanged.as_view(), name="password-changed"),
     path("keys/", keys.create, name="key-create"),
     path("keys/<int:key_id>/revoke/", keys.revoke, name="key-revoke"),
+    path("redeem/", credits.redeem, name="redeem"),
     path("favicon.ico", Favicon.as_view(), name="favicon"),
 ]

@@ -19,6 +19,10 @@ class Workspace:
     def can_manage_keys(self) -> bool:
         return self.role in MANAGERS
 
+    @property
+    def can_redeem_codes(self) -> bool:
+        return self.role in MANAGERS
+
 
 def workspaces_of(user: User) -> list[Workspace]:
     """The organisations of `user`, their personal one first."""

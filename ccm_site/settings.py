@@ -137,6 +137,8 @@ os.environ["TIKTOKEN_CACHE_DIR"] = str(BASE_DIR / "providers" / "vocab")
 # A hold whose process died is settled once its lease has run out.
 HOLD_LEASE_SECONDS = env_int("CCM_HOLD_LEASE_SECONDS", 60, minimum=2, maximum=3600)
 JOURNAL_DIR = DATA_DIR / "journal"
+# How long promotional credits last that were granted without a date; 0: for ever.
+PROMO_EXPIRY_DAYS = env_int("CCM_PROMO_EXPIRY_DAYS", 30, minimum=0, maximum=3650)
 METRICS_TOKEN = env_secret("CCM_METRICS_TOKEN", "")
 
 LOG_LEVEL = env_str("LOG_LEVEL", "INFO").upper()

@@ -1,63 +1,52 @@
 """The operators' view of the ledger. Nothing here is edited: credits are granted through the service."""
 
-import secrets
+from datetime import timedelta
 from typing import Any, cast
 
 from django import forms
-from django.contrib import admin, messages
-from django.db.models import Model, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
-from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.html import format_html_join
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action, display
-from unfold.widgets import UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 
 from accounts.models import User
-from credits import budget_admin, services
-from credits.errors import CreditsError
-from credits.models import CreditLot, Hold, ReconciliationRun, Transfer, UsageRecord, Wallet
-from credits.money import format_usd, usd_to_nanos
+from credits import budget_admin, promo_admin, services
+from credits.admin_forms import ReadOnly, UsdField, action_page, new_key
+from credits.correction_admin import ProposesAdjustments, RefundsRequests, WritesHoldsOff
+from credits.models import CreditLot, Hold, LotKind, ReconciliationRun, Transfer, UsageRecord, Wallet
+from credits.money import format_usd
 from credits.reconcile import Finding
 
-__all__ = ["budget_admin"]  # loading it registers its pages
-
-
-class ReadOnly:
-    """No adding, changing or deleting, for anybody."""
-
-    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
+__all__ = ["budget_admin", "promo_admin"]  # Django looks for an app's pages here
 
 
 class GrantForm(forms.Form):
-    amount = forms.CharField(label="Amount (USD)", max_length=20, widget=UnfoldAdminTextInputWidget)
+    amount = UsdField(label="Amount (USD)")
     reason = forms.CharField(label="Reason", max_length=200, widget=UnfoldAdminTextInputWidget)
-    # The form's own key: sent twice, it grants once.
+    promotion = forms.BooleanField(
+        label="A promotion: it expires, and is used before paid credits", required=False, widget=UnfoldBooleanWidget
+    )
+    days = forms.IntegerField(
+        label="Expires after (days)",
+        help_text="Empty: a promotion expires as the settings say, anything else never.",
+        min_value=1,
+        max_value=3650,
+        required=False,
+        widget=UnfoldAdminIntegerFieldWidget,
+    )
     key = forms.CharField(widget=forms.HiddenInput, max_length=40)
-
-    def clean_amount(self) -> int:
-        try:
-            nanos = usd_to_nanos(self.cleaned_data["amount"])
-        except CreditsError as error:
-            raise forms.ValidationError(str(error)) from None
-        if nanos <= 0:
-            raise forms.ValidationError("Enter an amount above zero.")
-        return nanos
 
 
 class LotInline(ReadOnly, TabularInline):
     model = CreditLot
     verbose_name_plural = "lots"
-    fields = ("kind", "amount_usd", "remaining_usd", "priority", "expires_at", "created_at")
+    fields = ("kind", "amount_usd", "remaining_usd", "expired_usd", "priority", "expires_at", "created_at")
     readonly_fields = fields
     extra = 0
     hide_title = True
@@ -69,6 +58,10 @@ class LotInline(ReadOnly, TabularInline):
     @display(description="remaining")
     def remaining_usd(self, lot: CreditLot) -> str:
         return format_usd(lot.remaining)
+
+    @display(description="expired")
+    def expired_usd(self, lot: CreditLot) -> str:
+        return format_usd(lot.expired)
 
 
 class DebtFilter(admin.SimpleListFilter):
@@ -83,7 +76,7 @@ class DebtFilter(admin.SimpleListFilter):
 
 
 @admin.register(Wallet)
-class WalletAdmin(ReadOnly, ModelAdmin):
+class WalletAdmin(ReadOnly, ProposesAdjustments):
     list_display = ("organization", "available_usd", "posted_usd", "held_usd", "debt_usd", "frozen")
     list_filter = ("frozen", DebtFilter)
     list_select_related = ("organization",)
@@ -100,7 +93,7 @@ class WalletAdmin(ReadOnly, ModelAdmin):
     )
     readonly_fields = fields
     inlines = (LotInline,)
-    actions_detail = ("grant_credits",)
+    actions_detail = ("grant_credits", "propose_adjustment")
 
     def has_grant_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         return request.user.has_perm("credits.change_wallet")
@@ -108,33 +101,29 @@ class WalletAdmin(ReadOnly, ModelAdmin):
     @action(description="Grant credits", url_path="grant", permissions=["grant"])
     def grant_credits(self, request: HttpRequest, object_id: str) -> HttpResponse:
         wallet = get_object_or_404(Wallet.objects.select_related("organization"), pk=object_id)
-        form = GrantForm(request.POST or None, initial={"key": secrets.token_hex(16)})
-        if request.method == "POST" and form.is_valid() and self._grant(request, wallet, form):
-            return HttpResponseRedirect(reverse("admin:credits_wallet_change", args=[wallet.pk]))
-        context = {
-            **self.admin_site.each_context(request),
-            "title": f"Grant credits to {wallet.organization}",
-            "opts": self.model._meta,
-            "wallet": wallet,
-            "form": form,
-        }
-        return TemplateResponse(request, "credits/grant.html", context)
 
-    def _grant(self, request: HttpRequest, wallet: Wallet, form: GrantForm) -> bool:
-        nanos = form.cleaned_data["amount"]
-        try:
-            services.grant(
+        def act(data: dict[str, Any]) -> str:
+            granted = services.grant(
                 wallet.pk,
-                nanos,
-                reason=form.cleaned_data["reason"],
-                idempotency_key=f"admin:{form.cleaned_data['key']}",
+                data["amount"],
+                reason=data["reason"],
+                idempotency_key=f"admin:{data['key']}",
                 by=cast(User, request.user),
+                kind=LotKind.PROMO if data["promotion"] else LotKind.ADJUSTMENT,
+                expires_at=timezone.now() + timedelta(days=data["days"]) if data["days"] else None,
             )
-        except CreditsError as error:
-            form.add_error(None, str(error))
-            return False
-        messages.success(request, f"Granted {format_usd(nanos)} to {wallet.organization}.")
-        return True
+            self.log_change(request, wallet, f"Granted {format_usd(granted.amount)}: {granted.reason}.")
+            return f"Granted {format_usd(granted.amount)} to {wallet.organization}."
+
+        return action_page(
+            self,
+            request,
+            GrantForm(request.POST or None, initial={"key": new_key()}),
+            act,
+            title=f"Grant credits to {wallet.organization}",
+            button="Grant credits",
+            back=reverse("admin:credits_wallet_change", args=[wallet.pk]),
+        )
 
     @display(description="available", ordering="posted")
     def available_usd(self, wallet: Wallet) -> str:
@@ -154,15 +143,16 @@ class WalletAdmin(ReadOnly, ModelAdmin):
 
 
 @admin.register(Hold)
-class HoldAdmin(ReadOnly, ModelAdmin):
+class HoldAdmin(ReadOnly, RefundsRequests, WritesHoldsOff):
     list_display = ("id", "organization", "model", "amount_usd", "captured_usd", "state", "created_at")
     list_filter = ("state",)
     list_select_related = ("wallet__organization",)
     search_fields = ("id__exact",)
     show_full_result_count = False
+    actions_detail = ("refund", "write_off")
     fields = (
-        "id", "organization", "api_key", "model", "state", "amount_usd", "captured_usd", "input_tokens", "max_tokens",
-        "context", "checkpoint", "owner", "lease_until", "created_at", "updated_at",
+        "id", "organization", "api_key", "model", "state", "amount_usd", "captured_usd", "refunds", "input_tokens",
+        "max_tokens", "context", "checkpoint", "owner", "lease_until", "created_at", "updated_at",
     )  # fmt: skip
     readonly_fields = fields
 
@@ -198,7 +188,7 @@ class TransferAdmin(ReadOnly, ModelAdmin):
 
 
 @admin.register(UsageRecord)
-class UsageRecordAdmin(ReadOnly, ModelAdmin):
+class UsageRecordAdmin(ReadOnly, RefundsRequests):
     list_display = (
         "created_at", "organization", "model", "route", "provider", "input_tokens", "output_tokens", "charge_usd",
         "margin_usd", "status",
@@ -207,13 +197,14 @@ class UsageRecordAdmin(ReadOnly, ModelAdmin):
     list_select_related = ("organization",)
     search_fields = ("request_id__exact", "organization__name")
     show_full_result_count = False
+    actions_detail = ("refund",)
     fields = (
         ("request_id", "created_at"), ("organization", "api_key"), ("requested_model", "model"),
         ("route", "request_class"), "reasons", ("provider", "actual_model"), "attempts",
         ("status", "error_code", "stop_reason"),
         ("streamed", "first_token_ms", "total_ms"), ("input_tokens", "cache_read_tokens"),
         ("cache_write_tokens", "cache_write_1h_tokens"), ("output_tokens", "reasoning_tokens"),
-        ("web_searches", "usage_source"), ("charge_usd", "cost_usd", "margin_usd"),
+        ("web_searches", "usage_source"), ("charge_usd", "cost_usd", "margin_usd"), "refunds",
         ("session_id", "agent_id", "parent_agent_id"), "client",
     )  # fmt: skip
     readonly_fields = tuple(

@@ -27,6 +27,7 @@ from credits.errors import (
     OutstandingDebt,
     WalletFrozen,
 )
+from credits.expiry import expire_due
 from credits.models import HoldState
 from credits.types import (
     HoldGrant,
@@ -191,6 +192,8 @@ class BatchRunner:
         wallet = books.wallets.get(request.organization_id)
         if books.keys.get(request.api_key_id) != request.organization_id:
             raise KeyNoLongerValid
+        if wallet is not None and wallet.expiry_due:
+            expire_due(books, wallet)
         budget = books.budgets.get(request.api_key_id)
         amount, max_tokens = reserve(wallet, request, budget)
         assert wallet is not None

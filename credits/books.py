@@ -28,6 +28,8 @@ class WalletRow:
     held: int
     debt: int
     frozen: bool
+    expiry_due: bool = False
+    """A lot may have expired: `expiry.expire_due` before new credits are reserved."""
 
     @property
     def free(self) -> int:
@@ -131,12 +133,12 @@ class Books:
     def lock_wallets(self, organization_ids: Iterable[int]) -> None:
         """In the order of their ids, so that two transactions cannot wait for one another."""
         self.cursor.execute(
-            "SELECT organization_id, posted, held, debt, frozen FROM credits_wallet "
+            "SELECT organization_id, posted, held, debt, frozen, next_expiry <= %s FROM credits_wallet "
             f"WHERE {self.dialect.any_of('organization_id')} ORDER BY organization_id{self.dialect.for_update}",
-            (self.dialect.values(sorted(organization_ids)),),
+            (self.stamp, self.dialect.values(sorted(organization_ids))),
         )
         for row in self.cursor.fetchall():
-            self.wallets[row[0]] = WalletRow(row[0], row[1], row[2], row[3], bool(row[4]))
+            self.wallets[row[0]] = WalletRow(row[0], row[1], row[2], row[3], bool(row[4]), bool(row[5]))
 
     def read_holds(self, request_ids: Sequence[str]) -> None:
         """Only after the wallets are locked: nobody else then changes these holds' states."""

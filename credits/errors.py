@@ -12,6 +12,9 @@ CreditsError
 ├── LedgerUnavailable    the database did not answer: try again
 ├── InvalidAmount        an amount that cannot be posted
 ├── TransferConflict     an idempotency key was used before, with another amount or wallet
+├── PromoCodeRefused     a promo code is unknown, not valid now, used up or redeemed before
+├── CorrectionRefused    a refund, adjustment or write-off that is more than there is, or was decided before
+├── SamePerson           an adjustment is decided by somebody else than whoever proposed it
 └── LedgerDrift          the ledger contradicts itself: nothing was written
 """
 
@@ -101,6 +104,26 @@ class InvalidAmount(CreditsError):
 class TransferConflict(CreditsError):
     status = 409
     code = "transfer_conflict"
+
+
+class PromoCodeRefused(CreditsError):
+    """`str()` is a sentence for the customer; it never names a code."""
+
+    status = 400
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+class CorrectionRefused(CreditsError):
+    status = 409
+    code = "correction_refused"
+
+
+class SamePerson(CreditsError):
+    status = 403
+    code = "same_person"
 
 
 class LedgerDrift(CreditsError):

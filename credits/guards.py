@@ -1,5 +1,6 @@
-"""What the database itself refuses, on either vendor: triggers that keep the journal append-only
-and the hold's state machine one-way. And the platform's ledger accounts, which are always there.
+"""What the database itself refuses, on either vendor: triggers that keep the journal append-only,
+the hold's and the adjustment's state machine one-way, and a refund within what was charged. And the
+platform's ledger accounts, which are always there.
 
 Installed after every `migrate` rather than in a migration: SQLite loses a table's triggers when
 Django rebuilds the table, and a flush empties the accounts.
@@ -12,7 +13,12 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from credits.models import PLATFORM_KINDS, HoldState, LedgerAccount
 
-APPEND_ONLY = ("credits_transfer", "credits_lotconsumption", "credits_pricesnapshot")
+APPEND_ONLY = (
+    "credits_transfer", "credits_lotconsumption", "credits_pricesnapshot", "credits_lotreopening", "credits_correction",
+    "credits_promoredemption", "credits_holdwriteoff",
+)  # fmt: skip
+KEPT = ("credits_hold", "credits_adjustment", "credits_promocode")
+"""Rows that change, but are never deleted."""
 
 EDGES: dict[str, tuple[str, ...]] = {
     HoldState.OPEN: (HoldState.DISPATCHED, HoldState.VOIDED, HoldState.EXPIRED),
@@ -22,6 +28,13 @@ EDGES: dict[str, tuple[str, ...]] = {
 FIXED = (
     "id", "wallet_id", "api_key_id", "amount", "price_snapshot_id", "model", "input_tokens", "max_tokens",
     "fingerprint", "owner", "created_at",
+)  # fmt: skip
+FIXED_OF_ADJUSTMENT = (
+    "id", "organization_id", "kind", "amount", "reason", "ticket", "key", "proposed_by_id", "proposed_at",
+)  # fmt: skip
+FIXED_OF_PROMO_CODE = (
+    "id", "code", "amount", "priority", "expires_in_days", "valid_from", "max_redemptions", "generated",
+    "created_by_id", "created_at",
 )  # fmt: skip
 
 
@@ -33,19 +46,40 @@ _FINISHED = f"OLD.state NOT IN ({_quoted(tuple(EDGES))})"
 _ILLEGAL_EDGE = "NEW.state <> OLD.state AND NOT ({})".format(
     " OR ".join(f"(OLD.state = '{old}' AND NEW.state IN ({_quoted(new)}))" for old, new in EDGES.items())
 )
+# (name, table, event, condition), in words that both databases understand; {differs} is theirs.
+_CHANGES = (
+    ("credits_hold_edges", "credits_hold", "UPDATE", f"{_FINISHED} OR {_ILLEGAL_EDGE}"),
+    ("credits_adjustment_edges", "credits_adjustment", "UPDATE", "OLD.state <> 'proposed'"),
+    ("credits_promocode_count", "credits_promocode", "UPDATE OF redeemed", "NEW.redeemed < OLD.redeemed"),
+    *(
+        (
+            f"{table}_fixed",
+            table,
+            f"UPDATE OF {', '.join(columns)}",
+            " OR ".join(f"NEW.{column} {{differs}} OLD.{column}" for column in columns),
+        )
+        for table, columns in (
+            ("credits_hold", FIXED),
+            ("credits_adjustment", FIXED_OF_ADJUSTMENT),
+            ("credits_promocode", FIXED_OF_PROMO_CODE),
+        )
+    ),
+)
+# Beside the wallet's lock, under which corrections are made (`corrections.refund`).
+_ABOVE_THE_CHARGE = (
+    "(SELECT COALESCE(SUM(amount), 0) FROM credits_correction WHERE hold_id = NEW.hold_id) + NEW.amount > "
+    "(SELECT captured FROM credits_hold WHERE id = NEW.hold_id)"
+)
 
 
 def _sqlite_triggers() -> dict[str, tuple[str, str]]:
     """Trigger name -> (table, SQL)."""
-    changed = " OR ".join(f"NEW.{column} IS NOT OLD.{column}" for column in FIXED)
     rules = [
         (f"{table}_no_{event.lower()}", table, event, "1") for table in APPEND_ONLY for event in ("UPDATE", "DELETE")
     ]
-    rules += [
-        ("credits_hold_no_delete", "credits_hold", "DELETE", "1"),
-        ("credits_hold_edges", "credits_hold", "UPDATE", f"{_FINISHED} OR {_ILLEGAL_EDGE}"),
-        ("credits_hold_fixed", "credits_hold", f"UPDATE OF {', '.join(FIXED)}", changed),
-    ]
+    rules += [(f"{table}_no_delete", table, "DELETE", "1") for table in KEPT]
+    rules += [(name, table, event, condition.format(differs="IS NOT")) for name, table, event, condition in _CHANGES]
+    rules.append(("credits_correction_limit", "credits_correction", "INSERT", _ABOVE_THE_CHARGE))
     return {
         name: (
             table,
@@ -64,22 +98,35 @@ END $$
 """
 
 
+_REFUSE_ABOVE_THE_CHARGE = f"""
+CREATE OR REPLACE FUNCTION credits_refuse_above_the_charge() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF {_ABOVE_THE_CHARGE} THEN
+        RAISE EXCEPTION 'credits_correction refuses more than was charged' USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN NEW;
+END $$
+"""
+
+
 def _postgresql_triggers() -> dict[str, tuple[str, str]]:
-    changed = " OR ".join(f"NEW.{column} IS DISTINCT FROM OLD.{column}" for column in FIXED)
-    rules = [(f"{table}_append_only", table, "UPDATE OR DELETE", "ROW", "") for table in APPEND_ONLY]
-    rules += [(f"{table}_no_truncate", table, "TRUNCATE", "STATEMENT", "") for table in (*APPEND_ONLY, "credits_hold")]
+    refuse = "credits_refuse"
+    rules = [(f"{table}_append_only", table, "UPDATE OR DELETE", "ROW", "", refuse) for table in APPEND_ONLY]
+    rules += [(f"{table}_no_truncate", table, "TRUNCATE", "STATEMENT", "", refuse) for table in (*APPEND_ONLY, *KEPT)]
+    rules += [(f"{table}_no_delete", table, "DELETE", "ROW", "", refuse) for table in KEPT]
     rules += [
-        ("credits_hold_no_delete", "credits_hold", "DELETE", "ROW", ""),
-        ("credits_hold_edges", "credits_hold", "UPDATE", "ROW", f"WHEN ({_FINISHED} OR {_ILLEGAL_EDGE})"),
-        ("credits_hold_fixed", "credits_hold", f"UPDATE OF {', '.join(FIXED)}", "ROW", f"WHEN ({changed})"),
+        (name, table, event, "ROW", f"WHEN ({condition.format(differs='IS DISTINCT FROM')})", refuse)
+        for name, table, event, condition in _CHANGES
     ]
+    above = "credits_refuse_above_the_charge"
+    rules.append(("credits_correction_limit", "credits_correction", "INSERT", "ROW", "", above))
     return {
         name: (
             table,
             f"CREATE OR REPLACE TRIGGER {name} BEFORE {event} ON {table} FOR EACH {level} {condition} "
-            "EXECUTE FUNCTION credits_refuse()",
+            f"EXECUTE FUNCTION {function}()",
         )
-        for name, table, event, level, condition in rules
+        for name, table, event, level, condition, function in rules
     }
 
 
@@ -92,6 +139,7 @@ def install(connection: BaseDatabaseWrapper) -> None:
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute(_REFUSE)
+            cursor.execute(_REFUSE_ABOVE_THE_CHARGE)
         for _, sql in _triggers(connection).values():
             cursor.execute(sql)
 
@@ -105,9 +153,11 @@ def remove(connection: BaseDatabaseWrapper) -> None:
 
 
 def after_migrate(using: str, **_: Any) -> None:
-    """Receiver of post_migrate: triggers and platform accounts. Does nothing before the tables are there."""
+    """Receiver of post_migrate: triggers and platform accounts. Does nothing before all the
+    tables are there."""
     connection = connections[using]
-    if "credits_hold" not in connection.introspection.table_names():
+    guarded = {table for table, _ in _triggers(connection).values()}
+    if not guarded <= set(connection.introspection.table_names()):
         return
     with transaction.atomic(using=using):
         install(connection)

@@ -84,6 +84,58 @@ def grant_source(kind: LotKind) -> AccountKind:
     return AccountKind.PROMO_EXPENSE if kind == LotKind.PROMO else AccountKind.ADJUSTMENT
 
 
+def redeemed(
+    code_id: int, organization_id: int, source: int, accounts: TenantAccounts, amount: int, *, reason: str, by: int
+) -> Posting:
+    """A promo code's credits: once a code and organisation."""
+    key = f"promo:{code_id}:{organization_id}"
+    return Posting(source, accounts.wallet, amount, TransferCode.PROMO, key, key, None, reason, by)
+
+
+def expired(lot_id: int, earlier: int, destination: int, accounts: TenantAccounts, amount: int) -> Posting:
+    """Credits of a lot whose time is up; `destination` is the account of `expiry_destination(kind)`.
+    `earlier` nanos of the lot had expired before: the rest of what a hold needed, or what was reopened."""
+    group = f"expire:{lot_id}"
+    key = f"{group}:{earlier}" if earlier else group
+    return Posting(accounts.wallet, destination, amount, TransferCode.EXPIRE, key, group)
+
+
+def expiry_destination(kind: LotKind) -> AccountKind:
+    """What was given goes back to where it came from; what was paid for becomes income."""
+    return AccountKind.BREAKAGE if kind == LotKind.PAID else grant_source(kind)
+
+
+def correction_key(ticket: str, request_id: str) -> str:
+    return f"correct:{ticket}:{request_id}"
+
+
+def corrected(
+    correction: tuple[str, str], accounts: TenantAccounts, revenue: int, *, restored: int, debt_cancelled: int,
+    credited: int, reason: str, by: int,
+) -> list[Posting]:  # fmt: skip
+    """A refund of a request in its three parts (models.Correction); `correction` is (ticket, request id)."""
+    ticket, request_id = correction
+    group = correction_key(ticket, request_id)
+    parts = (
+        (accounts.wallet, restored, group),
+        (accounts.receivable, debt_cancelled, f"{group}:debt"),
+        (accounts.wallet, credited, f"{group}:credit"),
+    )
+    return [
+        Posting(revenue, credit, amount, TransferCode.CORRECT, key, group, request_id, reason, by)
+        for credit, amount, key in parts
+        if amount
+    ]
+
+
+def adjusted(
+    adjustment_id: int, debit: int, credit: int, amount: int, *, code: TransferCode, reason: str, by: int
+) -> Posting:
+    """An approved adjustment; `by` is who approved it."""
+    key = f"{code}:{adjustment_id}"
+    return Posting(debit, credit, amount, code, key, key, None, reason, by)
+
+
 def consume(lots: Sequence[Lot], key: str, amount: int) -> list[Consumption]:
     """Take `amount` nanos out of `lots`, in order, for the transfer `key`.
 

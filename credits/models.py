@@ -10,6 +10,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
 
+import credits.correction_models  # noqa: F401 - Django looks for an app's models here
 from accounts.models import ApiKey, Organization
 from credits.budgets import WINDOWS
 
@@ -18,7 +19,8 @@ class Wallet(models.Model):
     """An organisation's prepaid credits: the one row that its requests contend for.
 
     `held` is the part of `posted` that unfinished holds reserve. `debt` is what was used beyond
-    the credits; it is kept apart, so that `posted` never goes below zero."""
+    the credits; it is kept apart, so that `posted` never goes below zero. `next_expiry` is never later
+    than the first expiry of an open lot; it may be earlier, until the next sweep (`expiry.py`)."""
 
     organization = models.OneToOneField(
         Organization, primary_key=True, on_delete=models.PROTECT, related_name="wallet", verbose_name="organisation"
@@ -34,6 +36,11 @@ class Wallet(models.Model):
         constraints = (
             models.CheckConstraint(condition=Q(held__gte=0, debt__gte=0), name="credits_wallet_not_negative"),
             models.CheckConstraint(condition=Q(posted__gte=F("held")), name="credits_wallet_covers_holds"),
+        )
+        indexes = (
+            models.Index(
+                fields=("next_expiry",), condition=Q(next_expiry__isnull=False), name="credits_wallet_next_expiry"
+            ),
         )
 
     def __str__(self) -> str:
@@ -97,6 +104,10 @@ class TransferCode(models.TextChoices):
     CAPTURE = "capture", "Capture"
     OVERAGE = "overage", "Overage"
     REPAY = "repay", "Debt repaid"
+    EXPIRE = "expire", "Expiry"
+    CORRECT = "correct", "Correction"
+    ADJUST = "adjust", "Adjustment"
+    WRITE_OFF = "write_off", "Debt written off"
 
 
 class Transfer(models.Model):
@@ -122,6 +133,7 @@ class Transfer(models.Model):
         constraints = (
             models.CheckConstraint(condition=Q(amount__gt=0), name="credits_transfer_amount"),
             models.CheckConstraint(condition=~Q(debit=F("credit")), name="credits_transfer_two_accounts"),
+            models.CheckConstraint(condition=Q(code__in=TransferCode.values), name="credits_transfer_code"),
         )
 
     def __str__(self) -> str:
@@ -136,12 +148,14 @@ class LotKind(models.TextChoices):
 
 class CreditLot(models.Model):
     """Credits that came in together. A wallet's lots are used up by priority, then soonest expiry,
-    then promotions before paid, then oldest."""
+    then promotions before paid, then oldest. `expired` is what has lapsed of it so far; a correction
+    may reopen a lot that then lapses again."""
 
     wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="lots", db_index=False)
     kind = models.CharField(max_length=12, choices=LotKind.choices)
     amount = models.BigIntegerField()
     remaining = models.BigIntegerField()
+    expired = models.BigIntegerField(default=0, db_default=0)
     priority = models.SmallIntegerField(default=100)
     expires_at = models.DateTimeField(null=True, blank=True)
     refundable = models.BooleanField(default=False)
@@ -162,6 +176,7 @@ class CreditLot(models.Model):
             models.CheckConstraint(
                 condition=Q(remaining__gte=0, remaining__lte=F("amount")), name="credits_lot_remaining"
             ),
+            models.CheckConstraint(condition=Q(expired__gte=0), name="credits_lot_expired"),
         )
         indexes = (models.Index(fields=("wallet",), condition=Q(remaining__gt=0), name="credits_lot_open"),)
 

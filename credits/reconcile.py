@@ -80,9 +80,22 @@ ORDER BY h.id
 R5_LOTS = """
 SELECT t.idempotency_key, t.amount, COALESCE(SUM(c.amount), 0)
 FROM credits_transfer t LEFT JOIN credits_lotconsumption c ON c.transfer_key = t.idempotency_key
-WHERE t.code IN ('capture', 'repay')
+WHERE t.debit_id IN (SELECT id FROM credits_ledgeraccount WHERE kind = 'wallet')
 GROUP BY t.idempotency_key, t.amount HAVING t.amount <> COALESCE(SUM(c.amount), 0)
 ORDER BY t.idempotency_key
+"""
+
+R5_REOPENED = """
+SELECT c.hold_id, c.restored, COALESCE(SUM(r.amount), 0)
+FROM credits_correction c
+LEFT JOIN credits_lotreopening r ON r.transfer_key = 'correct:' || c.ticket || ':' || c.hold_id
+GROUP BY c.id, c.hold_id, c.restored HAVING c.restored <> COALESCE(SUM(r.amount), 0)
+ORDER BY c.hold_id
+"""
+
+R5_REFUNDED = """
+SELECT h.id, SUM(c.amount), h.captured FROM credits_correction c JOIN credits_hold h ON h.id = c.hold_id
+GROUP BY h.id, h.captured HAVING SUM(c.amount) > h.captured ORDER BY h.id
 """
 
 R5_USAGE = """
@@ -172,7 +185,7 @@ def trial_balance(cursor: Cursor, _now: datetime) -> Finding:
 
 
 def captures(cursor: Cursor, _now: datetime) -> Finding:
-    differing = [row for sql in (R5_HOLDS, R5_LOTS, R5_USAGE) for row in _rows(cursor, sql)]
+    differing = [row for sql in (R5_HOLDS, R5_LOTS, R5_USAGE, R5_REOPENED, R5_REFUNDED) for row in _rows(cursor, sql)]
     return _amounts("R5", "every captured hold is posted once, consumed from lots and on its usage record", differing)
 
 

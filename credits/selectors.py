@@ -6,7 +6,8 @@ from datetime import datetime
 
 from django.db.models import Count, Sum
 
-from credits.models import UNFINISHED, Hold, HoldState, ReconciliationRun, UsageRecord, Wallet
+from credits.correction_models import Adjustment, AdjustmentState, Correction
+from credits.models import UNFINISHED, CreditLot, Hold, HoldState, ReconciliationRun, UsageRecord, Wallet
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class UsageRow:
     status: int
     error_code: str
     api_key_id: int
+    refunded: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +60,38 @@ def balance(organization_id: int) -> Balance:
 
 def recent_usage(organization_id: int, limit: int = 50) -> Sequence[UsageRow]:
     """The newest requests, newest first."""
-    records = UsageRecord.objects.filter(organization_id=organization_id).order_by("-created_at")
-    return [_usage_row(record) for record in records.defer("why", "attempts")[:limit]]
+    newest = UsageRecord.objects.filter(organization_id=organization_id).order_by("-created_at")
+    records = list(newest.defer("why", "attempts")[:limit])
+    refunds = _refunded([record.pk for record in records])
+    return [_usage_row(record, refunds.get(record.pk, 0)) for record in records]
 
 
-def _usage_row(record: UsageRecord) -> UsageRow:
+def _refunded(request_ids: Sequence[str]) -> dict[str, int]:
+    """Nanos that corrections gave back, of the requests that have any."""
+    found = Correction.objects.filter(hold_id__in=request_ids).values_list("hold_id")
+    return dict(found.annotate(Sum("amount")).order_by())
+
+
+@dataclass(frozen=True, slots=True)
+class Expiring:
+    """Credits, in nanos, that expire together."""
+
+    amount: int
+    expires_at: datetime
+
+
+def expiring(organization_id: int, limit: int = 3) -> Sequence[Expiring]:
+    """What expires first, of the credits that are left."""
+    lots = CreditLot.objects.filter(wallet_id=organization_id, remaining__gt=0, expires_at__isnull=False)
+    by_time = lots.values_list("expires_at").annotate(total=Sum("remaining")).order_by("expires_at")
+    return [Expiring(total, expires_at) for expires_at, total in by_time[:limit] if expires_at is not None]
+
+
+def adjustments_to_decide() -> int:
+    return Adjustment.objects.filter(state=AdjustmentState.PROPOSED).count()
+
+
+def _usage_row(record: UsageRecord, refunded: int) -> UsageRow:
     return UsageRow(
         request_id=record.request_id,
         created_at=record.created_at,
@@ -77,6 +106,7 @@ def _usage_row(record: UsageRecord) -> UsageRow:
         status=record.status,
         error_code=record.error_code,
         api_key_id=record.api_key_id,
+        refunded=refunded,
     )
 
 

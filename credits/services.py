@@ -1,11 +1,12 @@
-"""The verbs of the credits app beside the writer's: accounts, grants, and the sweeper.
+"""The verbs of the credits app beside the writer's: accounts, grants, and the sweepers. Promo codes and
+corrections have modules of their own.
 
 Whatever moves money goes through `ledger.py`.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 from django.conf import settings
@@ -17,19 +18,10 @@ from accounts.services import ensure_personal_organization, get_or_create_organi
 from credits import journal, ledger
 from credits.batch import BatchRunner, ExpireOp, InterruptOp, Operation
 from credits.database import Dialect
+from credits.entries import DEFAULT_PRIORITY, bring_in, open_books
 from credits.errors import CreditsError, HoldClosed, InvalidAmount, TransferConflict
-from credits.ledger import Lot, TenantAccounts
-from credits.models import (
-    TENANT_KINDS,
-    AccountKind,
-    CreditLot,
-    Hold,
-    HoldState,
-    LedgerAccount,
-    LotKind,
-    Transfer,
-    Wallet,
-)
+from credits.expiry import expire_due, platform_account
+from credits.models import TENANT_KINDS, Hold, HoldState, LedgerAccount, LotKind, Transfer, Wallet
 from credits.money import LARGEST, format_usd
 
 log = structlog.get_logger("ccm.credits")
@@ -82,88 +74,66 @@ def grant(
     by: User | None = None,
     kind: LotKind = LotKind.ADJUSTMENT,
     expires_at: datetime | None = None,
+    priority: int = DEFAULT_PRIORITY,
+    now: datetime | None = None,
 ) -> Transfer:
     """Give `amount` nanos to the organisation as a lot of their own; debt is repaid from it first.
+    A promotion that names no `expires_at` expires as the settings say (PROMO_EXPIRY_DAYS).
 
     The same key again gives nothing more, and answers with the transfer of the first time. Raises
     InvalidAmount, and TransferConflict when the key was used for another amount or organisation."""
+    now = now or timezone.now()
     if not 0 < amount <= LARGEST or kind == LotKind.PAID:
         raise InvalidAmount(f"{format_usd(amount)} cannot be granted.")
+    if expires_at is None and kind == LotKind.PROMO:
+        expires_at = promo_expiry(now)
     ensure_wallet(organization_id)
-    wallet = Wallet.objects.select_for_update().get(pk=organization_id)
-    if wallet.posted + amount > LARGEST:
-        raise InvalidAmount(f"With {format_usd(amount)} more the wallet would hold too much.")
-    accounts = _accounts(organization_id)
-    source = LedgerAccount.objects.get(kind=ledger.grant_source(kind), organization=None)
-    posting = ledger.granted(
-        idempotency_key, kind, source.pk, accounts, amount, reason=reason[:200], created_by=by.pk if by else None
-    )
-    earlier = Transfer.objects.filter(idempotency_key=posting.key).first()
-    if earlier is not None:
-        if (earlier.amount, earlier.credit_id) != (amount, accounts.wallet):
-            raise TransferConflict(f"The key {idempotency_key!r} was used for another grant.")
-        return earlier
-    _add_lot(wallet, posting, kind, expires_at)
-    _repay_debt(wallet, posting.group, accounts)
-    wallet.save(update_fields=["posted", "debt", "next_expiry"])
+    with open_books(organization_id, now) as opened:
+        source = platform_account(opened.books, ledger.grant_source(kind))
+        posting = ledger.granted(
+            idempotency_key,
+            kind,
+            source,
+            opened.accounts,
+            amount,
+            reason=reason[:200],
+            created_by=by.pk if by else None,
+        )
+        earlier = Transfer.objects.filter(idempotency_key=posting.key).first()
+        if earlier is not None:
+            if (earlier.amount, earlier.credit_id) != (amount, opened.accounts.wallet):
+                raise TransferConflict(f"The key {idempotency_key!r} was used for another grant.")
+            return earlier
+        if expires_at is not None and expires_at <= now:
+            raise InvalidAmount("Credits cannot be granted that have expired already.")
+        bring_in(opened, posting, kind, expires_at=expires_at, priority=priority)
     log.info("credits_granted", organization=organization_id, nanos=amount, by=by.pk if by else None)
     return Transfer.objects.get(idempotency_key=posting.key)
 
 
-def _accounts(organization_id: int) -> TenantAccounts:
-    ids = dict(LedgerAccount.objects.filter(organization_id=organization_id).values_list("kind", "pk"))
-    return TenantAccounts(ids[AccountKind.WALLET], ids[AccountKind.RECEIVABLE])
+def promo_expiry(now: datetime) -> datetime | None:
+    """When promotional credits given now expire, unless somebody says otherwise; None: never."""
+    days: int = settings.PROMO_EXPIRY_DAYS
+    return now + timedelta(days=days) if days else None
 
 
-def _add_lot(wallet: Wallet, posting: ledger.Posting, kind: LotKind, expires_at: datetime | None) -> None:
-    now = timezone.now()
-    dialect = Dialect(connection)
-    with dialect.cursor() as cursor:
-        ledger.post(cursor, [posting], dialect.time(now))
-    CreditLot.objects.create(
-        wallet=wallet,
-        kind=kind,
-        amount=posting.amount,
-        remaining=posting.amount,
-        expires_at=expires_at,
-        source_id=posting.key,
-        created_at=now,
-    )
-    wallet.posted += posting.amount
-    if expires_at is not None and (wallet.next_expiry is None or expires_at < wallet.next_expiry):
-        wallet.next_expiry = expires_at
-
-
-def _repay_debt(wallet: Wallet, group: str, accounts: TenantAccounts) -> None:
-    amount = min(wallet.debt, wallet.posted - wallet.held)
-    if amount <= 0:
-        return
-    posting = ledger.repay(group, accounts, amount)
-    lots = [Lot(lot.pk, lot.remaining) for lot in open_lots(wallet)]
-    consumptions = ledger.consume(lots, posting.key, amount)
-    dialect = Dialect(connection)
-    with dialect.cursor() as cursor:
-        ledger.post(cursor, [posting], dialect.time(timezone.now()))
-        ledger.record_consumption(cursor, consumptions)
-    for lot in lots:
-        CreditLot.objects.filter(pk=lot.id).update(remaining=lot.remaining)
-    wallet.posted -= amount
-    wallet.debt -= amount
-
-
-def open_lots(wallet: Wallet) -> list[CreditLot]:
-    """In the order in which they are used up (the writer's own SQL for it: `Books.read_lots`)."""
-    lots = CreditLot.objects.filter(wallet=wallet, remaining__gt=0)
-    return sorted(
-        lots,
-        key=lambda lot: (
-            lot.priority,
-            lot.expires_at is None,
-            lot.expires_at.timestamp() if lot.expires_at else 0,
-            lot.kind != LotKind.PROMO,
-            lot.pk,
-        ),
-    )
+def expire_lots(now: datetime | None = None) -> int:
+    """Take what has expired out of the wallets, except what unfinished holds need; how many nanos.
+    May run twice or beside itself."""
+    now = now or timezone.now()
+    due = Wallet.objects.filter(next_expiry__lte=now).order_by("next_expiry").values_list("pk", flat=True)
+    expired = 0
+    for organization_id in list(due[:SWEEP_LIMIT]):
+        try:
+            with open_books(organization_id, now) as opened:
+                taken = expire_due(opened.books, opened.wallet)
+        except (CreditsError, DatabaseError):
+            log.exception("lots_not_expired", organization=organization_id)
+            continue
+        expired += taken
+        if taken:
+            log.info("credits_expired", organization=organization_id, nanos=taken)
+    return expired
 
 
 def dispatch(request_id: str) -> None:
@@ -194,9 +164,9 @@ def sweep(now: datetime | None = None) -> Sweep:
     now = now or timezone.now()
     settled = _settle_journals(now)
     mark_overdue(now)
-    waiting = Hold.objects.filter(state=HoldState.NEEDS_SETTLEMENT).order_by("updated_at")
+    waiting = Hold.objects.filter(state=HoldState.NEEDS_SETTLEMENT).order_by("updated_at", "pk")
     settled += _end_all(now, map(InterruptOp, list(waiting.values_list("pk", flat=True)[:SWEEP_LIMIT])))[0]
-    overdue = Hold.objects.filter(state=HoldState.OPEN, lease_until__lt=now).order_by("lease_until")
+    overdue = Hold.objects.filter(state=HoldState.OPEN, lease_until__lt=now).order_by("lease_until", "pk")
     expired, _ = _end_all(now, map(ExpireOp, list(overdue.values_list("pk", flat=True)[:SWEEP_LIMIT])))
     if settled or expired:
         log.info("holds_swept", settled=settled, expired=expired)

@@ -10,9 +10,9 @@ from django.views.decorators.http import require_GET
 from accounts.models import User
 from adminui.catalogue import connect_models, current_catalogue, offers
 from adminui.connect import ConnectModels, connect_snippet
-from adminui.forms import CreateKeyForm
+from adminui.forms import CreateKeyForm, RedeemForm
 from adminui.workspace import Workspace, keys_of, workspace_of, workspaces_of
-from credits.selectors import balance, recent_usage
+from credits.selectors import balance, expiring, recent_usage
 
 NEWEST = 50
 
@@ -31,7 +31,12 @@ def landing(request: HttpRequest) -> HttpResponse:
 
 
 def dashboard(
-    request: HttpRequest, workspace: Workspace | None, form: CreateKeyForm, *, status: int = 200
+    request: HttpRequest,
+    workspace: Workspace | None,
+    form: CreateKeyForm,
+    *,
+    redeem_form: RedeemForm | None = None,
+    status: int = 200,
 ) -> HttpResponse:
     """The page of one organisation; `workspace` is None for somebody who is in none, as an operator may be."""
     if workspace is None:
@@ -41,7 +46,9 @@ def dashboard(
         "workspaces": workspaces_of(cast(User, request.user)),
         "balance": balance(workspace.organization_id),
         "keys": keys_of(workspace),
+        "expiring": expiring(workspace.organization_id),
         "form": form,
+        "redeem_form": redeem_form or RedeemForm(),
         "snippet": connect_snippet(settings.PUBLIC_URL, None, connect_models(workspace.organization_id)),
         "requests": recent_usage(workspace.organization_id, NEWEST),
     }

@@ -3,16 +3,21 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import count
 from typing import Any, TypeVar
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
-from accounts.models import ApiKey
+from accounts.models import ApiKey, User
 from accounts.services import create_key
 from credits import services
-from credits.models import Wallet
+from credits.entries import bring_in, open_books
+from credits.expiry import platform_account
+from credits.ledger import Posting
+from credits.models import AccountKind, LotKind, TransferCode, Wallet
 from credits.reconcile import run_checks
 from credits.types import HoldRequest, MeterReading, PriceSnapshot, RequestFacts, SettleRequest
 from credits.writer import LedgerWriter
@@ -54,6 +59,19 @@ class Tenant:
             max_tokens=output,
             context={"route": "default", "requested_model": "m", "streamed": True},
         )
+
+
+def operator(name: str = "maker") -> User:
+    return User.objects.create_superuser(f"{name}-{next(_numbers)}@example.com", "x")
+
+
+def pay_in(tenant: Tenant, nanos: int, *, priority: int = 100, expires_at: datetime | None = None) -> None:
+    """Paid credits, as a top-up brings them in."""
+    key = f"topup:{next(_numbers)}:credit"
+    with open_books(tenant.organization_id, timezone.now()) as opened:
+        clearing = platform_account(opened.books, AccountKind.STRIPE_CLEARING)
+        posting = Posting(clearing, opened.accounts.wallet, nanos, TransferCode.GRANT, key, key)
+        bring_in(opened, posting, LotKind.PAID, priority=priority, expires_at=expires_at)
 
 
 def settlement(request_id: str, output: int, **counts: Any) -> SettleRequest:

@@ -1,12 +1,26 @@
 """The database refuses what the code would never do: every CHECK and trigger, attacked by raw SQL."""
 
+from functools import partial
+
 import pytest
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
-from credits import guards
+from credits import corrections, guards, promos
+from credits.batch import BatchRunner, HoldOp, SettleOp
+from credits.correction_models import Adjustment, AdjustmentKind, Correction, PromoCode, PromoRedemption
 from credits.models import CreditLot, Hold, LedgerAccount, LotConsumption, PriceSnapshot, Transfer, UsageRecord
-from tests.credits.support import FACTS, FLAT, TOKEN, USD, Tenant, raw
+from tests.credits.support import (
+    FACTS,
+    FLAT,
+    TOKEN,
+    USD,
+    Tenant,
+    assert_reconciled,
+    operator,
+    raw,
+    settlement,
+)  # fmt: skip
 
 pytestmark = pytest.mark.django_db
 
@@ -14,11 +28,6 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def used(customer: Tenant) -> Tenant:
     """A customer with one captured, one voided and one row of everything else that there is."""
-    from django.db import connection
-
-    from credits.batch import BatchRunner, HoldOp, SettleOp
-    from tests.credits.support import settlement
-
     runner = BatchRunner(connection, owner="test", lease_seconds=60, clock=timezone.now)
     for request_id, output in (("req_captured", 10), ("req_voided", 0)):
         runner.run([HoldOp(customer.hold(request_id=request_id))])
@@ -26,6 +35,24 @@ def used(customer: Tenant) -> Tenant:
     runner.run([HoldOp(customer.hold(request_id="req_dispatched"))])
     runner.run([HoldOp(customer.hold(request_id="req_open"), dispatch=False)])
     return customer
+
+
+@pytest.fixture
+def corrected(used: Tenant) -> Tenant:
+    """The same customer with one of everything that promo codes and corrections leave."""
+    maker, checker = operator("maker"), operator("checker")
+    promos.create_code("WELCOME", promos.Terms(USD, 30, 2))
+    promos.redeem(used.organization_id, "WELCOME", by=maker)
+    corrections.refund("req_captured", 3 * TOKEN, ticket="T", reason="r", by=maker)
+    adjust = partial(corrections.propose, used.organization_id, AdjustmentKind.CREDIT, USD, reason="r", by=maker)
+    corrections.approve(adjust(key="approved").pk, by=checker)
+    adjust(key="proposed")
+    stuck = used.hold(request_id="req_stuck")
+    BatchRunner(connection, owner="test", lease_seconds=60, clock=timezone.now).run([HoldOp(stuck)])
+    raw("UPDATE credits_hold SET state = 'needs_settlement' WHERE id = 'req_stuck'")
+    corrections.write_off_hold("req_stuck", reason="r", by=maker)
+    assert_reconciled()
+    return used
 
 
 def refused(sql: str, *params: object) -> bool:
@@ -62,10 +89,79 @@ def refused(sql: str, *params: object) -> bool:
         "UPDATE credits_pricesnapshot SET input = 0",
         "DELETE FROM credits_pricesnapshot",
         "DELETE FROM credits_hold",
+        "UPDATE credits_creditlot SET expired = -1",
+        "UPDATE credits_correction SET amount = 1, restored = 1",
+        "UPDATE credits_correction SET reason = 'x'",
+        "DELETE FROM credits_correction",
+        "UPDATE credits_lotreopening SET amount = 1",
+        "DELETE FROM credits_lotreopening",
+        "UPDATE credits_promoredemption SET organization_id = organization_id",
+        "DELETE FROM credits_promoredemption",
+        "UPDATE credits_holdwriteoff SET reason = 'x'",
+        "DELETE FROM credits_holdwriteoff",
+        "DELETE FROM credits_promocode",
+        "UPDATE credits_promocode SET amount = amount + 1",
+        "UPDATE credits_promocode SET code = 'OTHER'",
+        "UPDATE credits_promocode SET max_redemptions = 9",
+        "UPDATE credits_promocode SET redeemed = 0",
+        "UPDATE credits_promocode SET redeemed = 3",
+        "UPDATE credits_promocode SET valid_until = '2000-01-01 00:00:00'",
+        "DELETE FROM credits_adjustment",
+        "UPDATE credits_adjustment SET amount = amount + 1 WHERE state = 'proposed'",
+        "UPDATE credits_adjustment SET organization_id = organization_id + 1 WHERE state = 'proposed'",
+        "UPDATE credits_adjustment SET proposed_by_id = NULL WHERE state = 'proposed'",
+        "UPDATE credits_adjustment SET kind = 'debit' WHERE state = 'proposed'",
+        "UPDATE credits_adjustment SET state = 'approved' WHERE state = 'proposed'",
+        "UPDATE credits_adjustment SET decided_at = proposed_at WHERE state = 'proposed'",
+        "UPDATE credits_adjustment SET decision = 'x' WHERE state = 'approved'",
+        "UPDATE credits_adjustment SET state = 'proposed', decided_by_id = NULL, decided_at = NULL "
+        "WHERE state = 'approved'",
+        "UPDATE credits_adjustment SET state = 'rejected' WHERE state = 'approved'",
+        "UPDATE credits_adjustment SET state = 'approved', decided_by_id = proposed_by_id, decided_at = proposed_at "
+        "WHERE state = 'proposed'",
     ],
 )
-def test_the_database_refuses(used: Tenant, sql: str):
+def test_the_database_refuses(corrected: Tenant, sql: str):
     assert refused(sql)
+
+
+def test_the_controls_of_those_are_accepted(corrected: Tenant):
+    """What is left open is open: the statements above are refused for what they change."""
+    assert not refused("UPDATE credits_promocode SET redeemed = redeemed + 1, enabled = NOT enabled, note = 'x'")
+    checker = Adjustment.objects.get(state="approved").decided_by_id
+    sql = (
+        "UPDATE credits_adjustment SET state = 'rejected', decided_by_id = %s, decided_at = proposed_at WHERE state = "
+    )
+    assert not refused(f"{sql}'proposed'", checker)
+
+
+def test_a_refund_above_the_charge_is_refused_by_the_database_too(corrected: Tenant):
+    done = Correction.objects.get()
+    about = {"hold_id": done.hold_id, "reason": "r", "created_by_id": done.created_by_id}
+
+    def add(ticket: str, amount: int) -> None:
+        with transaction.atomic():
+            Correction.objects.create(ticket=ticket, amount=amount, restored=amount, **about)
+
+    with pytest.raises(DatabaseError):
+        add("U", 7 * TOKEN + 1)
+    with pytest.raises(DatabaseError):
+        add("T", 1)  # the ticket's second refund of this request
+    with pytest.raises(DatabaseError), transaction.atomic():
+        Correction.objects.create(ticket="U", amount=5, restored=3, credited=1, **about)
+    add("U", 7 * TOKEN)
+
+
+def test_a_code_is_redeemed_once_an_organisation_in_the_database_too(corrected: Tenant):
+    done = PromoRedemption.objects.get()
+    other = Transfer.objects.filter(code="grant")[0]
+    with pytest.raises(DatabaseError), transaction.atomic():
+        PromoRedemption.objects.create(
+            promo_code=done.promo_code, organization=done.organization, transfer=other, redeemed_by=done.redeemed_by
+        )
+    for wrong in ({"code": "lower"}, {"code": ""}, {"amount": 0}, {"expires_in_days": 0}):
+        with pytest.raises(DatabaseError), transaction.atomic():
+            PromoCode.objects.create(**{"code": "FINE", "amount": 1, **wrong})
 
 
 def test_a_transfer_needs_an_amount_two_accounts_and_a_new_key(used: Tenant):
@@ -79,6 +175,7 @@ def test_a_transfer_needs_an_amount_two_accounts_and_a_new_key(used: Tenant):
     assert refused(insert, row.debit_id, row.credit_id, -5, "new", now)
     assert refused(insert, row.debit_id, row.debit_id, 5, "new", now)
     assert refused(insert, row.debit_id, row.credit_id, 5, row.idempotency_key, now)
+    assert refused(insert.replace("'capture'", "'nonsense'"), row.debit_id, row.credit_id, 5, "new", now)
     assert not refused(insert, row.debit_id, row.credit_id, 5, "new", now)
 
 
@@ -136,20 +233,23 @@ def test_lease_and_checkpoint_are_updated_in_place_until_the_hold_is_finished(us
     assert refused(update, now, "req_voided")
 
 
-def test_control_without_its_triggers_the_database_accepts_all_of_that(used: Tenant):
+def test_control_without_its_triggers_the_database_accepts_all_of_that(corrected: Tenant):
     guards.remove(connection)
     try:
         assert not refused("UPDATE credits_transfer SET reason = 'x'")
         assert not refused("DELETE FROM credits_lotconsumption")
         assert not refused("UPDATE credits_hold SET state = 'open', captured = 0 WHERE id = 'req_captured'")
         assert not refused("UPDATE credits_hold SET amount = amount + 1 WHERE id = 'req_open'")
+        assert not refused("UPDATE credits_correction SET reason = 'x'")
+        assert not refused("UPDATE credits_adjustment SET state = 'rejected' WHERE state = 'approved'")
+        assert not refused("UPDATE credits_promocode SET redeemed = 0, amount = 1")
     finally:
         guards.install(connection)
     assert refused("UPDATE credits_transfer SET reason = 'y'")
 
 
 @pytest.mark.skipif("connection.vendor != 'postgresql'")
-@pytest.mark.parametrize("table", [*guards.APPEND_ONLY, "credits_hold"])
+@pytest.mark.parametrize("table", [*guards.APPEND_ONLY, *guards.KEPT])
 def test_truncating_is_refused(used: Tenant, table: str):
     assert refused(f"TRUNCATE {table} CASCADE")
 

@@ -294,8 +294,10 @@ def test_usage_is_listed_for_its_organisation_only(customer: Tenant, runner: Bat
 
 
 def test_the_tasks_do_what_their_schedule_names(customer: Tenant):
-    assert {entry["task"] for entry in tasks.BEAT_SCHEDULE.values()} == {tasks.sweep.name, tasks.reconcile.name}
+    named = {tasks.sweep.name, tasks.expire_lots.name, tasks.reconcile.name}
+    assert {entry["task"] for entry in tasks.BEAT_SCHEDULE.values()} == named
     tasks.sweep()
+    tasks.expire_lots()
     tasks.reconcile()
     assert ReconciliationRun.objects.get().ok
 

@@ -5,7 +5,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import count
 
 import pytest
 from django.db import connection, transaction
@@ -14,18 +16,35 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from credits import services
+from credits import corrections, promos, services
 from credits.batch import LEAST_OUTPUT, BatchRunner, HoldOp, Operation, Outcome, SettleOp
 from credits.books import Books
-from credits.errors import HoldClosed, HoldConflict, InsufficientCredits, OutstandingDebt
-from credits.models import Hold, LotKind
+from credits.correction_models import AdjustmentKind
+from credits.errors import (
+    CorrectionRefused,
+    HoldClosed,
+    HoldConflict,
+    InsufficientCredits,
+    OutstandingDebt,
+    PromoCodeRefused,
+    SamePerson,
+)
+from credits.models import CreditLot, Hold, LotKind
 from credits.reconcile import run_checks
 from credits.records import Checkpoint
 from credits.types import HoldGrant, HoldRequest, MeterReading, PriceSnapshot, Settlement, UsageSource
-from tests.credits.support import FACTS, Tenant, larger, new_tenant, raw, settlement
+from tests.credits.support import FACTS, Tenant, larger, new_tenant, operator, raw, settlement
 
 MILLION = 10**6
 PRICES = (0, 7, 1000, 1000, 2500)
+
+
+@dataclass
+class ModelLot:
+    kind: str
+    left: int
+    priority: int
+    expires_at: datetime | None
 
 
 @dataclass
@@ -35,18 +54,28 @@ class ModelHold:
     max_tokens: int
     overdue: bool
     dispatched: bool
+    made_at: datetime
     checkpoint: int | None = None
     settled_with: int | None = None
     ended: bool = False
+    charge: int = 0
+    used: list[tuple[ModelLot, int]] = field(default_factory=list)
+    """What of each lot the charge took and no refund has given back, in order."""
+    overage: int = 0
+    refunded: int = 0
 
 
 @dataclass
 class Model:
     """What the balance must be."""
 
-    posted: int = 0
+    lots: list[ModelLot] = field(default_factory=list)
     debt: int = 0
     holds: dict[str, ModelHold] = field(default_factory=dict)
+
+    @property
+    def posted(self) -> int:
+        return sum(lot.left for lot in self.lots)
 
     @property
     def running(self) -> list[ModelHold]:
@@ -60,19 +89,70 @@ class Model:
     def free(self) -> int:
         return self.posted - self.held
 
+    def in_order(self) -> list[ModelLot]:
+        """By priority, soonest expiry, promotions first, oldest (they are listed by age)."""
+        return sorted(
+            (lot for lot in self.lots if lot.left),
+            key=lambda lot: (
+                lot.priority,
+                lot.expires_at is None,
+                lot.expires_at or datetime.max.replace(tzinfo=UTC),
+                lot.kind != "promo",
+            ),
+        )
+
+    def take(self, amount: int) -> list[tuple[ModelLot, int]]:
+        taken = []
+        for lot in self.in_order():
+            part = min(lot.left, amount)
+            if part:
+                lot.left -= part
+                amount -= part
+                taken.append((lot, part))
+        assert amount == 0
+        return taken
+
+    def add(self, kind: str, amount: int, expires_at: datetime | None, priority: int = 100) -> None:
+        self.lots.append(ModelLot(kind, amount, priority, expires_at))
+        self.repay()
+
     def repay(self) -> None:
         repaid = min(self.debt, self.free)
-        self.posted -= repaid
+        self.take(repaid)
         self.debt -= repaid
 
     def end(self, hold: ModelHold, output: int) -> int:
         hold.ended = True
-        charge = -(-output * hold.request.price.output // MILLION)
-        paid = min(charge, self.free)
-        self.posted -= paid
-        self.debt += charge - paid
+        hold.charge = -(-output * hold.request.price.output // MILLION)
+        paid = min(hold.charge, self.free)
+        hold.used = self.take(paid)
+        hold.overage = hold.charge - paid
+        self.debt += hold.overage
         self.repay()
-        return charge
+        return hold.charge
+
+    def expire(self, now: datetime) -> None:
+        for lot in reversed(self.in_order()):
+            if lot.expires_at is not None and lot.expires_at <= now:
+                lot.left -= min(lot.left, self.free)
+
+    def refund(self, hold: ModelHold, amount: int) -> None:
+        hold.refunded += amount
+        from_overage = min(amount, hold.overage)
+        hold.overage -= from_overage
+        cancelled = min(from_overage, self.debt)
+        self.debt -= cancelled
+        left = amount - from_overage
+        while left:
+            lot, used = hold.used.pop()
+            part = min(used, left)
+            lot.left += part
+            left -= part
+            if used > part:
+                hold.used.append((lot, used - part))
+        if from_overage > cancelled:
+            self.add("adjustment", from_overage - cancelled, None)
+        self.repay()
 
 
 class Crash(Exception):
@@ -91,6 +171,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.runner = BatchRunner(connection, owner="machine", lease_seconds=60, clock=lambda: self.now)
         self.model = Model()
         self.tenant = new_tenant()
+        self.maker, self.checker = operator("maker"), operator("checker")
+        self.numbers = count(1)
         self.journal: list[tuple[object, ...]] = []
         if grants:
             self.grant(grants * 1_000_000, LotKind.ADJUSTMENT, None)
@@ -110,9 +192,27 @@ class LedgerMachine(RuleBasedStateMachine):
     )
     def grant(self, amount: int, kind: LotKind, days: int | None) -> None:
         expires_at: datetime | None = None if days is None else self.now + timedelta(days=days)
-        self.tenant.grant(amount, kind=kind, expires_at=expires_at)
-        self.model.posted += amount
-        self.model.repay()
+        self.tenant.grant(amount, kind=kind, expires_at=expires_at, now=self.now)
+        if kind == LotKind.PROMO and expires_at is None:
+            expires_at = self.now + timedelta(days=30)
+        self.model.add(kind.value, amount, expires_at)
+
+    @rule(
+        amount=st.integers(1, 1_500_000),
+        days=st.none() | st.integers(1, 20),
+        priority=st.sampled_from([50, 100, 150]),
+    )
+    def redeem(self, amount: int, days: int | None, priority: int) -> None:
+        code = f"CODE{next(self.numbers)}"
+        terms = promos.Terms(amount, days, max_redemptions=1, valid_from=self.now, priority=priority)
+        promos.create_code(code, terms)
+        given = promos.redeem(self.tenant.organization_id, code, by=self.maker, now=self.now)
+        expires_at = None if days is None else self.now + timedelta(days=days)
+        owed = self.model.debt
+        self.model.add("promo", amount, expires_at, priority)
+        assert (given.amount, given.repaid, given.expires_at) == (amount, owed - self.model.debt, expires_at)
+        with pytest.raises(PromoCodeRefused):
+            promos.redeem(self.tenant.organization_id, code, by=self.maker, now=self.now)
 
     @rule(per_token=st.sampled_from(PRICES))
     def change_price(self, per_token: int) -> None:
@@ -123,6 +223,7 @@ class LedgerMachine(RuleBasedStateMachine):
         price = PriceSnapshot(self.price, self.price * MILLION, 0, 0, 0)
         request = self.tenant.hold(output=output, price=price)
         outcome = self.run(HoldOp(request, dispatch))
+        self.model.expire(self.now)
         least, free = min(LEAST_OUTPUT, output), self.model.free
         if self.model.debt:
             assert isinstance(outcome, OutstandingDebt)
@@ -136,7 +237,9 @@ class LedgerMachine(RuleBasedStateMachine):
                 assert outcome.needed > outcome.available == free
                 return
         assert outcome == HoldGrant(request.request_id, granted * self.price, granted)  # type: ignore[arg-type]
-        self.model.holds[request.request_id] = ModelHold(request, granted * self.price, granted, False, dispatch)
+        self.model.holds[request.request_id] = ModelHold(
+            request, granted * self.price, granted, False, dispatch, self.now
+        )
 
     def pick(self, number: int, holds: list[ModelHold]) -> ModelHold:
         return holds[number % len(holds)]
@@ -205,17 +308,100 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule()
     def time_passes(self) -> None:
         """Nobody renews the leases."""
-        self.now += timedelta(minutes=5)
+        self.pass_time(timedelta(minutes=5))
+
+    @rule(days=st.integers(1, 15))
+    def days_pass(self, days: int) -> None:
+        self.pass_time(timedelta(days=days))
+
+    def pass_time(self, time: timedelta) -> None:
+        self.now += time
         for hold in self.model.running:
             hold.overdue = True
+
+    @rule()
+    def sweep_lots(self) -> None:
+        before = self.model.posted
+        self.model.expire(self.now)
+        assert services.expire_lots(self.now) == before - self.model.posted
+
+    @precondition(lambda self: any(hold.charge for hold in self.model.holds.values()))
+    @rule(number=st.integers(0, 99), per_cent=st.integers(0, 130))
+    def refund(self, number: int, per_cent: int) -> None:
+        """Of what is left: a little, a part, all, or too much."""
+        hold = self.pick(number, [hold for hold in self.model.holds.values() if hold.charge])
+        left = hold.charge - hold.refunded
+        amount = max(1, left * per_cent // 100)
+        send = partial(
+            corrections.refund,
+            hold.request.request_id,
+            amount,
+            ticket=f"T-{next(self.numbers)}",
+            reason="r",
+            by=self.maker,
+            now=self.now,
+        )
+        if amount > left:
+            with pytest.raises(CorrectionRefused):
+                send()
+            return
+        send()
+        self.model.refund(hold, amount)
+        assert send().amount == amount  # the same again does nothing
+
+    @rule(kind=st.sampled_from(AdjustmentKind), amount=st.integers(1, 2_000_000), approve=st.booleans())
+    def adjust(self, kind: AdjustmentKind, amount: int, approve: bool) -> None:
+        proposed = corrections.propose(
+            self.tenant.organization_id, kind, amount, reason="r", key=f"k{next(self.numbers)}", by=self.maker
+        )
+        with pytest.raises(SamePerson):
+            corrections.approve(proposed.pk, by=self.maker, now=self.now)
+        if not approve:
+            corrections.reject(proposed.pk, by=self.checker, now=self.now)
+            return
+        before = [lot.left for lot in self.model.lots]
+        if kind == AdjustmentKind.DEBIT:
+            self.model.expire(self.now)
+        most = {AdjustmentKind.DEBIT: self.model.free, AdjustmentKind.WRITE_OFF: self.model.debt}.get(kind, amount)
+        if amount > most:
+            with pytest.raises(CorrectionRefused):
+                corrections.approve(proposed.pk, by=self.checker, now=self.now)
+            for lot, left in zip(self.model.lots, before, strict=True):
+                lot.left = left
+            return
+        corrections.approve(proposed.pk, by=self.checker, now=self.now)
+        if kind == AdjustmentKind.CREDIT:
+            self.model.add("adjustment", amount, None)
+        elif kind == AdjustmentKind.DEBIT:
+            self.model.take(amount)
+        else:
+            self.model.debt -= amount
+
+    @precondition(lambda self: self.model.debt)
+    @rule(number=st.integers(1, 99))
+    def write_off(self, number: int) -> None:
+        self.adjust(AdjustmentKind.WRITE_OFF, max(1, self.model.debt * number // 99), approve=True)
+
+    @precondition(lambda self: any(hold.dispatched for hold in self.model.running))
+    @rule(number=st.integers(0, 99))
+    def write_off_hold(self, number: int) -> None:
+        hold = self.pick(number, [hold for hold in self.model.running if hold.dispatched])
+        raw("UPDATE credits_hold SET state = 'needs_settlement' WHERE id = %s", hold.request.request_id)
+        corrections.write_off_hold(hold.request.request_id, reason="r", by=self.maker, now=self.now)
+        self.model.end(hold, 0)
 
     @rule()
     def sweep(self) -> None:
         services.sweep(self.now)
         ids = Hold.objects.filter(pk__in=self.model.holds).order_by("updated_at").values_list("pk", flat=True)
         assert set(ids) == set(self.model.holds)
-        for hold in [hold for hold in self.model.running if hold.overdue]:
-            self.model.end(hold, min(hold.checkpoint or 0, hold.max_tokens) if hold.dispatched else 0)
+        overdue = [hold for hold in self.model.running if hold.overdue]
+        for hold in sorted(overdue, key=lambda hold: hold.request.request_id):
+            if hold.dispatched:
+                self.model.end(hold, min(hold.checkpoint or 0, hold.max_tokens))
+        for hold in sorted(overdue, key=lambda hold: (hold.made_at, hold.request.request_id)):
+            if not hold.dispatched:
+                self.model.end(hold, 0)
 
     @precondition(lambda self: self.model.running)
     @rule(number=st.integers(0, 99), output=st.integers(1, 4000))
@@ -231,6 +417,16 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         wallet = self.tenant.wallet
         assert (wallet.posted, wallet.held, wallet.debt) == (self.model.posted, self.model.held, self.model.debt)
+
+    @invariant()
+    def every_lot_is_as_the_model_says(self) -> None:
+        if not hasattr(self, "model"):
+            return
+        lots = CreditLot.objects.filter(wallet_id=self.tenant.organization_id).order_by("pk")
+        assert list(lots.values_list("remaining", flat=True)) == [lot.left for lot in self.model.lots]
+        dates = [lot.expires_at for lot in self.model.lots if lot.left and lot.expires_at is not None]
+        next_expiry = self.tenant.wallet.next_expiry
+        assert not dates or (next_expiry is not None and next_expiry <= min(dates))
 
     @invariant()
     def the_ledger_reconciles(self) -> None:

@@ -3,22 +3,26 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 from django.db import connections
 from django.utils import timezone
 
-from credits import ledger, records, services
+from accounts.models import User
+from credits import corrections, guards, ledger, promos, records, services
 from credits.batch import BatchRunner, HoldOp, InterruptOp, Operation, Outcome, SettleOp
 from credits.books import Books, HoldRow, WalletRow
 from credits.budgets import Budget
-from credits.errors import BudgetExceeded, CreditsError, InsufficientCredits, LedgerDrift
+from credits.correction_models import AdjustmentKind, Correction, PromoCode
+from credits.errors import BudgetExceeded, CorrectionRefused, CreditsError, InsufficientCredits, LedgerDrift
 from credits.key_budgets import set_key_budget
-from credits.models import Hold, KeyBudget, LotConsumption, Transfer, UsageRecord
+from credits.models import Hold, KeyBudget, LotConsumption, LotKind, Transfer, UsageRecord
 from credits.reconcile import run_checks
 from credits.types import HoldGrant, Settlement
-from tests.credits.support import FACTS, TOKEN, USD, Tenant, assert_reconciled, new_tenant, raw, settlement
+from tests.credits.support import FACTS, TOKEN, USD, Tenant, assert_reconciled, new_tenant, operator, raw, settlement
 from tests.credits.support import tenant as tenant  # noqa: PLC0414 - a fixture
 
 THREADS = 8
@@ -224,3 +228,136 @@ def test_the_same_grant_from_many_threads_is_given_once(tenant: Tenant):
 
     assert len(set(together([give] * THREADS))) == 1
     assert tenant.wallet.posted == 11 * USD
+
+
+# Promo codes, refunds, expiry
+
+
+def welcome(max_redemptions: int | None) -> PromoCode:
+    return promos.create_code("WELCOME", promos.Terms(USD, 30, max_redemptions))
+
+
+def redeeming(tenant: Tenant, by: User) -> Callable[[], object]:
+    return lambda: promos.redeem(tenant.organization_id, "WELCOME", by=by)
+
+
+def test_many_organisations_for_the_last_redemptions_get_exactly_those(transactional_db):
+    welcome(3)
+    by, tenants = operator(), [new_tenant() for _ in range(THREADS)]
+    outcomes = together([redeeming(tenant, by) for tenant in tenants])
+    assert sum(isinstance(outcome, promos.Redemption) for outcome in outcomes) == 3
+    assert {str(outcome) for outcome in outcomes if isinstance(outcome, Exception)} == {"This code has been used up."}
+    assert sum(tenant.wallet.posted for tenant in tenants) == 3 * USD
+    assert PromoCode.objects.get().redeemed == 3
+    assert_reconciled()
+
+
+def test_control_without_compare_and_set_more_get_it(transactional_db, monkeypatch):
+    """The count is read first and written later, as if nobody else were there."""
+    welcome(3)
+    by, tenants = operator(), [new_tenant() for _ in range(THREADS)]
+    monkeypatch.setattr(promos, "take_one", lambda promo: promo.redeemed < 3)
+    outcomes = together([redeeming(tenant, by) for tenant in tenants])
+    assert sum(isinstance(outcome, promos.Redemption) for outcome in outcomes) > 3
+
+
+def test_one_organisation_redeems_a_code_once_however_often_it_asks_at_once(transactional_db):
+    welcome(None)
+    by, tenant = operator(), new_tenant()
+    outcomes = together([redeeming(tenant, by) for _ in range(THREADS)])
+    assert sum(isinstance(outcome, promos.Redemption) for outcome in outcomes) == 1
+    assert tenant.wallet.posted == USD
+    assert PromoCode.objects.get().redeemed == 1
+    assert_reconciled()
+
+
+def test_control_without_the_unique_key_and_the_look_one_organisation_gets_it_twice(transactional_db, monkeypatch):
+    """Both guards away: that an earlier redemption is looked for under the lock, and the keys."""
+    welcome(None)
+    by, tenant = operator(), new_tenant()
+    keys = iter(range(10**6))
+    redeemed = ledger.redeemed
+    monkeypatch.setattr(
+        ledger, "redeemed", lambda *args, **options: redeemed(*args, **options)._replace(key=f"promo:x:{next(keys)}")
+    )
+    monkeypatch.setattr(promos, "PromoRedemption", SimpleNamespace(objects=SimpleNamespace(create=lambda **row: None)))
+    outcomes = together([redeeming(tenant, by) for _ in range(2)])
+    assert sum(isinstance(outcome, promos.Redemption) for outcome in outcomes) == 2
+    assert tenant.wallet.posted == 2 * USD
+
+
+def captured(tenant: Tenant) -> str:
+    request = tenant.hold(output=100)
+    runner().run([HoldOp(request)])
+    runner().run([SettleOp(settlement(request.request_id, 100))])
+    return request.request_id
+
+
+def refunding(request_id: str, by: User, tokens: int) -> list[Callable[[], object]]:
+    return [
+        partial(corrections.refund, request_id, tokens * TOKEN, ticket=f"T-{n}", reason="r", by=by)
+        for n in range(THREADS)
+    ]
+
+
+def test_refunds_at_once_never_exceed_the_charge(tenant: Tenant):
+    request_id, by = captured(tenant), operator()
+    outcomes = together(refunding(request_id, by, 30))
+    assert sum(isinstance(outcome, Correction) for outcome in outcomes) == 3
+    assert sum(isinstance(outcome, CorrectionRefused) for outcome in outcomes) == THREADS - 3
+    assert tenant.wallet.posted == 10 * USD - 10 * TOKEN
+    assert_reconciled()
+
+
+def test_control_without_the_sum_and_its_trigger_refunds_exceed_the_charge(tenant: Tenant, monkeypatch):
+    """Each believes that nothing was given back before. (The lots' own CHECK would still refuse.)"""
+    request_id, by = captured(tenant), operator()
+    tenant.grant(USD)
+    monkeypatch.setattr(
+        corrections, "_given_back", lambda hold: dict.fromkeys(("amount", "restored", "debt_cancelled", "credited"), 0)
+    )
+    monkeypatch.setattr(corrections, "_reopen", lambda opened, correction, key: None)
+    guards.remove(connections["default"])
+    try:
+        outcomes = together(refunding(request_id, by, 30))
+    finally:
+        guards.install(connections["default"])
+    assert sum(isinstance(outcome, Correction) for outcome in outcomes) == THREADS
+    assert {"R1", "R5"} <= {finding.check for finding in run_checks() if not finding.ok}
+
+
+def test_an_adjustment_is_decided_once_by_many_at_once(tenant: Tenant):
+    proposed = corrections.propose(
+        tenant.organization_id, AdjustmentKind.CREDIT, USD, reason="r", key="k", by=operator("maker")
+    )
+    checkers = [operator("checker") for _ in range(THREADS)]
+    decisions = [corrections.approve, corrections.reject]
+    outcomes = together([partial(decisions[n % 2], proposed.pk, by=checker) for n, checker in enumerate(checkers)])
+    assert sum(isinstance(outcome, CorrectionRefused) for outcome in outcomes) == THREADS - 1
+    proposed.refresh_from_db()
+    assert tenant.wallet.posted == (11 if proposed.state == "approved" else 10) * USD
+    assert_reconciled()
+
+
+def expiring_tenants(number: int) -> tuple[list[Tenant], datetime]:
+    later = timezone.now() + timedelta(days=1)
+    tenants = [new_tenant() for _ in range(number)]
+    for each_of_them in tenants:
+        each_of_them.grant(USD, kind=LotKind.PROMO, expires_at=later)
+    return tenants, later
+
+
+def test_sweeps_and_holds_at_once_expire_each_lot_once(transactional_db):
+    tenants, later = expiring_tenants(4)
+
+    def hold_late(owner: Tenant) -> Outcome:
+        late = BatchRunner(connections["default"], owner="late", lease_seconds=60, clock=lambda: later)
+        return late.run([HoldOp(owner.hold(output=100))])[0]
+
+    holds = [partial(hold_late, owner) for owner in tenants]
+    outcomes = together([*holds, *[partial(services.expire_lots, later)] * 4])
+    assert all(isinstance(outcome, InsufficientCredits) for outcome in outcomes[:4])
+    assert all(isinstance(outcome, int) for outcome in outcomes[4:])
+    assert [owner.wallet.posted for owner in tenants] == [0] * 4
+    assert Transfer.objects.filter(code="expire").count() == 4
+    assert_reconciled()

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.utils import quote, unquote
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
@@ -52,16 +53,20 @@ class ReasonForm(forms.Form):
     reason = _text("Reason", 200)
 
 
+def _in_state(object_id: Any, state: HoldState) -> bool:
+    return Hold.objects.filter(pk=unquote(str(object_id)), state=state).exists()
+
+
 class RefundsRequests(ModelAdmin):
-    """For pages whose object's id is the request's."""
+    """For pages whose object's id is the request's, which the admin quotes in its addresses."""
 
     def has_refund_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         may = request.user.has_perm("credits.add_correction")
-        return may and (object_id is None or Hold.objects.filter(pk=object_id, state=HoldState.CAPTURED).exists())
+        return may and (object_id is None or _in_state(object_id, HoldState.CAPTURED))
 
     @action(description="Refund", url_path="refund", permissions=["refund"])
     def refund(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        hold = get_object_or_404(Hold.objects.select_related("wallet__organization"), pk=object_id)
+        hold = get_object_or_404(Hold.objects.select_related("wallet__organization"), pk=unquote(object_id))
         left = corrections.refundable(hold)
         form = RefundForm(request.POST or None, initial={"amount": format_usd(left).lstrip("$").replace(",", "")})
 
@@ -69,7 +74,7 @@ class RefundsRequests(ModelAdmin):
             by = cast(User, request.user)
             done = corrections.refund(hold.pk, data["amount"], ticket=data["ticket"], reason=data["reason"], by=by)
             text = f"Refunded {format_usd(done.amount)} (ticket {done.ticket}: {done.reason})."
-            self.log_change(request, self.model._default_manager.get(pk=object_id), text)
+            self.log_change(request, self.model._default_manager.get(pk=hold.pk), text)
             return text
 
         return action_page(
@@ -79,7 +84,7 @@ class RefundsRequests(ModelAdmin):
             act,
             title=f"Refund request {hold.pk}",
             button="Refund",
-            back=reverse(f"admin:credits_{self.opts.model_name}_change", args=[object_id]),
+            back=reverse(f"admin:credits_{self.opts.model_name}_change", args=[quote(hold.pk)]),
             lines=(
                 f"{hold.wallet.organization} was charged {format_usd(hold.captured)}; "
                 f"{format_usd(left)} of it can still be refunded.",
@@ -97,12 +102,11 @@ class RefundsRequests(ModelAdmin):
 class WritesHoldsOff(ModelAdmin):
     def has_write_off_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         may = request.user.has_perm("credits.add_holdwriteoff")
-        waiting = Hold.objects.filter(pk=object_id, state=HoldState.NEEDS_SETTLEMENT)
-        return may and (object_id is None or waiting.exists())
+        return may and (object_id is None or _in_state(object_id, HoldState.NEEDS_SETTLEMENT))
 
     @action(description="Write off", url_path="write-off", permissions=["write_off"])
     def write_off(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        hold = get_object_or_404(Hold.objects.select_related("wallet__organization"), pk=object_id)
+        hold = get_object_or_404(Hold.objects.select_related("wallet__organization"), pk=unquote(object_id))
 
         def act(data: dict[str, Any]) -> str:
             by = cast(User, request.user)
@@ -118,7 +122,7 @@ class WritesHoldsOff(ModelAdmin):
             act,
             title=f"Write off hold {hold.pk}",
             button="Write off",
-            back=reverse("admin:credits_hold_change", args=[object_id]),
+            back=reverse("admin:credits_hold_change", args=[quote(hold.pk)]),
             lines=(
                 f"{hold.wallet.organization} gets the hold of {format_usd(hold.amount)} back and pays nothing for this "
                 "request. This cannot be undone.",

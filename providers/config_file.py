@@ -26,7 +26,8 @@ MUX_KINDS = {"kimi-coding": "kimi"}
 # claude-code-mux writes these for any server of the format; only the kind itself gets client headers.
 MUX_ELSEWHERE = {"anthropic": "anthropic-compatible", "openai": "openai-compatible"}
 NOT_SUPPORTED = {
-    "vertex-ai": "Vertex AI is not supported yet (a service-account key would be needed); imported disabled."
+    "vertex-ai": "Vertex AI comes in disabled (a service-account key would be needed). Enter the key at /admin/ and "
+    "choose the kind vertex."
 }
 ENVIRONMENT_NAME = re.compile(r"\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\})")
 

@@ -1,5 +1,6 @@
 """Forms of the operators' pages."""
 
+import json
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -34,7 +35,7 @@ class CredentialForm(forms.ModelForm):  # type: ignore[type-arg]
         required=False,
         label="New secret",
         widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
-        help_text="The provider's API key. Leave empty to keep the stored one.",
+        help_text="The provider's API key, or a key file's JSON. Leave empty to keep the stored one.",
     )
 
     class Meta:
@@ -45,6 +46,8 @@ class CredentialForm(forms.ModelForm):  # type: ignore[type-arg]
         secret = str(self.cleaned_data.get("secret") or "").strip()
         if not secret and not self.instance.sealed:
             raise forms.ValidationError("Enter the provider's API key.")
+        if secret.startswith("{"):
+            return _json_key(secret)
         if any(character.isspace() or not character.isprintable() for character in secret):
             raise forms.ValidationError("An API key holds no spaces and line ends. Paste it again.")
         return secret
@@ -53,6 +56,15 @@ class CredentialForm(forms.ModelForm):  # type: ignore[type-arg]
         if self.cleaned_data["secret"]:
             self.instance.set_secret(self.cleaned_data["secret"])
         return super().save(commit=commit)
+
+
+def _json_key(text: str) -> str:
+    """A key that is a JSON object (a service account's), on one line."""
+    try:
+        key = json.loads(text)
+    except ValueError:
+        raise forms.ValidationError("This key looks like JSON, but is cut or damaged. Paste the whole file.") from None
+    return json.dumps(key)
 
 
 class PriceForm(forms.ModelForm):  # type: ignore[type-arg]

@@ -8,13 +8,13 @@ speaks a wire we have is one row here.
 from dataclasses import dataclass
 from typing import Literal
 
-Auth = Literal["x-api-key", "bearer", "none"]
+Auth = Literal["x-api-key", "bearer", "x-goog-api-key", "google-oauth", "none"]
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
     """`base_url` is the default, "" when every installation has its own. `auth` says how the
-    credential is sent; a provider without a credential is called without that header.
+    credential is sent, on the kind's own wire; a provider without one is called without that header.
     `wire` is a name in `providers.wire.registry.WIRES`; `note` is shown to operators."""
 
     name: str
@@ -78,10 +78,19 @@ _ROWS = (
     Kind(
         "gemini",
         "Google Gemini",
-        "https://generativelanguage.googleapis.com/v1beta/openai",
-        "bearer",
-        "openai_chat",
-        "Through Gemini's OpenAI-compatible endpoint.",
+        "https://generativelanguage.googleapis.com/v1beta",
+        "x-goog-api-key",
+        "gemini",
+        "The OpenAI format is at https://generativelanguage.googleapis.com/v1beta/openai (wire openai_chat).",
+    ),
+    Kind(
+        "vertex",
+        "Google Vertex AI",
+        "",
+        "google-oauth",
+        "vertex",
+        "Base URL: https://LOCATION-aiplatform.googleapis.com/v1/projects/PROJECT/locations/LOCATION (for the location "
+        "global: https://aiplatform.googleapis.com/…). Secret: a service account's JSON key. Gemini and Claude models.",
     ),
     Kind(
         "ollama",

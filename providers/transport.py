@@ -18,7 +18,8 @@ from yarl import URL
 from providers.addresses import ForbiddenAddress, public_socket
 from providers.demo import DemoUpstream
 from providers.errors import UpstreamError
-from providers.kinds import DEMO, KINDS
+from providers.google_tokens import GoogleTokens, is_service_account
+from providers.kinds import DEMO, KINDS, Auth
 from providers.types import CredentialSecret, RetryClass, Target, Timeouts, UpstreamFailure
 from providers.wire.base import OutboundRequest
 from providers.wire.request import MessagesRequest
@@ -62,6 +63,7 @@ class Transport:
             weakref.WeakKeyDictionary()
         )
         self._demo = DemoUpstream()
+        self._google = GoogleTokens()
 
     async def start(self) -> None:
         """Make this event loop's session now rather than on first use."""
@@ -110,18 +112,29 @@ class Transport:
         started = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(timeouts.connect + timeouts.first_byte):
+                token = await self._google_token(session, target, credential)
                 response = await session.request(
                     "POST",
                     _url(request.url),
                     data=request.body,
-                    headers=_headers(request, target, credential),
+                    headers=_headers(request, target, credential, token),
                     allow_redirects=False,
                     timeout=_client_timeout(timeouts.connect),
                 )
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise UpstreamError(_open_failure(error, target, streamed=messages.stream)) from error
+        if token and credential is not None and response.status == 401:
+            self._google.forget(credential)
         deadline = started + timeouts.total
         return _HttpResponse(response, target, streamed=messages.stream, deadline=deadline, watch=watch)
+
+    async def _google_token(
+        self, session: aiohttp.ClientSession, target: Target, credential: CredentialSecret | None
+    ) -> str:
+        """The access token for a service account; "" for every other credential."""
+        if credential is None or _auth(target) != "google-oauth" or not is_service_account(credential.secret):
+            return ""
+        return await self._google.token(session, credential, target)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -135,17 +148,28 @@ def _client_timeout(connect: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=None, sock_connect=connect)
 
 
-def _headers(request: OutboundRequest, target: Target, credential: CredentialSecret | None) -> dict[str, str]:
+def _auth(target: Target) -> Auth:
+    """How the target's credential is sent. Google's OpenAI endpoint takes its keys as OpenAI's."""
+    kind = KINDS.get(target.kind)
+    auth: Auth = kind.auth if kind else "bearer"
+    return "bearer" if auth == "x-goog-api-key" and target.wire == "openai_chat" else auth
+
+
+def _headers(
+    request: OutboundRequest, target: Target, credential: CredentialSecret | None, token: str
+) -> dict[str, str]:
+    """`token` stands for a credential that is only good for getting one."""
     # Identity: some providers compress a stream in a way that holds events back.
     headers = {"accept-encoding": "identity", **request.headers}
-    kind = KINDS.get(target.kind)
-    auth = kind.auth if kind else "bearer"
+    auth = _auth(target)
     if credential is None or auth == "none":
         return headers
     if auth == "x-api-key":
         headers["x-api-key"] = credential.secret
+    elif auth == "x-goog-api-key" or (auth == "google-oauth" and not token):
+        headers["x-goog-api-key"] = credential.secret
     else:
-        headers["authorization"] = f"Bearer {credential.secret}"
+        headers["authorization"] = f"Bearer {token or credential.secret}"
     return headers
 
 

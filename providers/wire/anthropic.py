@@ -2,8 +2,9 @@
 byte for byte, both ways (translation.md 1.5).
 
 Changed in a request: `model`, `max_tokens` when credits afford less, and for servers that
-are not Anthropic's own `safeguards`, which holds the client's local paths and rules. Changed
-in an answer: `message.model`, which names the public model.
+are not Anthropic's own `safeguards`, which holds the client's local paths and rules; and what
+other providers' wires have left in the conversation (`foreign`). Changed in an answer:
+`message.model`, which names the public model.
 """
 
 import functools
@@ -20,6 +21,7 @@ from providers.wire.anthropic_stream import AnthropicStreamDecoder, renamed
 from providers.wire.anthropic_usage import NO_USAGE, update_usage
 from providers.wire.base import DecodedResponse, OutboundRequest
 from providers.wire.errors import error_parts
+from providers.wire.foreign import without_foreign_blocks
 from providers.wire.request import MessagesRequest
 
 ANTHROPIC = "anthropic"
@@ -42,7 +44,7 @@ class AnthropicWire:
         max_tokens: int,
         client_headers: Mapping[str, str],
     ) -> OutboundRequest:
-        changed: dict[str, Any] = {}
+        changed: dict[str, Any] = without_foreign_blocks(request)
         if request.model != target.actual_model:
             changed["model"] = target.actual_model
         if max_tokens < request.max_tokens:

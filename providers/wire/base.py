@@ -6,7 +6,7 @@ back into Anthropic's form, streamed or not. `providers.wire.registry.WIRES` lis
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from providers.types import Model, Target, UpstreamFailure, Usage
 from providers.wire.request import MessagesRequest
@@ -86,4 +86,19 @@ class Wire(Protocol):
 
     def decode_error(self, status: int, headers: Mapping[str, str], body: bytes, *, target: Target) -> UpstreamFailure:
         """What a non-2xx answer means. `headers` have lower-case names."""
+        ...
+
+
+@runtime_checkable
+class CountsTokens(Protocol):
+    """A wire whose provider counts a request's tokens by its own tokenizer. Optional: ask with `isinstance`."""
+
+    def encode_count(
+        self, request: MessagesRequest, *, target: Target, model: Model, client_headers: Mapping[str, str]
+    ) -> OutboundRequest:
+        """The provider's request for a count. Raises InvalidRequest."""
+        ...
+
+    def decode_count(self, body: bytes, *, target: Target) -> int:
+        """The input tokens that a 2xx answer tells. Raises UpstreamError."""
         ...

@@ -16,6 +16,7 @@ MAX_TEXT = 500
 KEY_LIKE = re.compile(
     r"\b(?:sk|rk|pk|gsk|xai|nvapi|csk|fw|tgp|hf|r8|pplx)[-_][-_*.A-Za-z0-9]{8,}"
     r"|\bAIza[-_*A-Za-z0-9]{8,}"
+    r"|\b(?:ya29|AQ)\.[-_.A-Za-z0-9]{8,}"
     r"|(?i:bearer)\s+[-_.A-Za-z0-9]{8,}"
     r"|\b[0-9a-f]{32,}(?:\.[A-Za-z0-9]+)?\b"
 )
@@ -40,6 +41,7 @@ _WITH_NUMBERS = (
 _WITHOUT_NUMBERS = re.compile(
     r"prompt is too long|context_length_exceeded|token_limit_exceeded|exceeds the context window|"
     r"maximum context length|input is too long for (?:the )?requested model|too many input tokens|"
+    r"exceeds the maximum number of tokens allowed|"
     r"expected maxlength|input tokens exceed|"
     r"please reduce the length of the messages or completion|"
     r"`inputs` tokens \+ `max_new_tokens` must be <=|too many tokens: total number of tokens|"

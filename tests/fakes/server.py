@@ -10,10 +10,10 @@ import json
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 from aiohttp import web
 
@@ -30,7 +30,9 @@ class Front(Protocol):
     name: str
     base_path: str
     """What a provider's base URL has after the host."""
-    paths: tuple[str, ...]
+
+    @property
+    def paths(self) -> Container[str]: ...
 
     def violation(self, body: Any, headers: dict[str, str]) -> str | None:
         """Why the real provider would answer 400, or None."""
@@ -46,8 +48,17 @@ class Front(Protocol):
 
     def error_event(self, failure: Failure) -> bytes: ...
 
-    def other(self, method: str, path: str, body: Any) -> dict[str, Any] | None:
+    def other(self, method: str, path: str, body: Any) -> dict[str, Any] | Failure | None:
         """The answer to a request beside the wire's own path (a model list, a count), or None."""
+        ...
+
+
+@runtime_checkable
+class AddressedFront(Protocol):
+    """A wire whose requests say in their address what others say in their body."""
+
+    def told(self, path: str, raw: bytes) -> Any:
+        """The parsed body, with the address's `model` and `stream`."""
         ...
 
 
@@ -163,7 +174,7 @@ class FakeProvider:
             path=request.path_qs,
             headers={name.lower(): value for name, value in request.headers.items()},
             raw=raw,
-            body=_parsed(raw),
+            body=_told(self.front, request.path_qs, raw),
         )
         with self._changed:
             self.received.append(entry)
@@ -181,7 +192,7 @@ class FakeProvider:
             other = self.front.other(entry.method, _path(entry), entry.body)
             if other is None:
                 return self._fail(Failure(404, "Not found", type="not_found_error"))
-            return web.json_response(other)
+            return self._fail(other) if isinstance(other, Failure) else web.json_response(other)
         entry.violation = self.front.violation(entry.body, entry.headers)
         if entry.violation:
             return self._fail(Failure(400, entry.violation, type="invalid_request_error"))
@@ -261,6 +272,10 @@ def _reset(request: web.Request, response: web.StreamResponse | None = None) -> 
 
 def _path(entry: Received) -> str:
     return entry.path.partition("?")[0]
+
+
+def _told(front: Front, path: str, raw: bytes) -> Any:
+    return front.told(path, raw) if isinstance(front, AddressedFront) else _parsed(raw)
 
 
 def _parsed(raw: bytes) -> Any:

@@ -187,4 +187,6 @@ def usage_object(usage: Usage) -> dict[str, Any]:
     }
     if usage.reasoning_tokens is not None:
         told["output_tokens_details"] = {"thinking_tokens": usage.reasoning_tokens}
+    if usage.web_searches:
+        told["server_tool_use"] = {"web_search_requests": usage.web_searches, "web_fetch_requests": 0}
     return told

@@ -25,13 +25,16 @@ SCHEMA_MAPS = frozenset({"properties", "$defs", "definitions", "patternPropertie
 SCHEMA_DATA = frozenset({"enum", "const", "default", "examples", "required"})
 
 
-class _Tool(msgspec.Struct):
+class ClientTool(msgspec.Struct):
+    """A tool that the client runs, as it declares it."""
+
     name: str = ""
     type: str | None = None
     description: str | None = None
     input_schema: Raw = Raw()
     strict: bool | None = None
     defer_loading: bool | None = None
+    input_examples: Any = None
 
 
 class _Root(msgspec.Struct):
@@ -51,18 +54,24 @@ class _Root(msgspec.Struct):
         return self.type == "object" and self.properties is not UNSET and all(part is UNSET for part in limited)
 
 
-_tools = msgspec.json.Decoder(list[_Tool] | None)
+_tools = msgspec.json.Decoder(list[ClientTool] | None)
 _root = msgspec.json.Decoder(_Root)
 
 
 def functions_of(request: MessagesRequest, turns: list[Turn], quirks: Quirks) -> list[dict[str, Any]]:
-    """The client's own tools as functions; the server's (web search and the like) and the
-    client's placeholder are left out.
+    """The client's own tools as functions."""
+    unique = {wire_name(tool.name): tool for tool in client_tools(request, turns)}
+    return [_function(name, tool, quirks) for name, tool in unique.items()]
+
+
+def client_tools(request: MessagesRequest, turns: list[Turn]) -> list[ClientTool]:
+    """The client's own tools; the server's (web search and the like) and the client's placeholder
+    are left out.
 
     Tools that were loaded on demand come last, in the order of their loading: the list of one
     turn is then the beginning of the next turn's, as prompt caches need it."""
-    at_once: list[_Tool] = []
-    loaded: dict[str, _Tool] = {}
+    at_once: list[ClientTool] = []
+    loaded: dict[str, ClientTool] = {}
     for tool in _decoded_tools(request):
         if not tool.name or tool.name == PLACEHOLDER or not _is_clients(tool):
             continue
@@ -70,12 +79,10 @@ def functions_of(request: MessagesRequest, turns: list[Turn], quirks: Quirks) ->
             loaded[tool.name] = tool
         else:
             at_once.append(tool)
-    ordered = [*at_once, *(loaded.pop(name) for name in _loading_order(turns) if name in loaded), *loaded.values()]
-    unique = {wire_name(tool.name): tool for tool in ordered}
-    return [_function(name, tool, quirks) for name, tool in unique.items()]
+    return [*at_once, *(loaded.pop(name) for name in _loading_order(turns) if name in loaded), *loaded.values()]
 
 
-def _decoded_tools(request: MessagesRequest) -> list[_Tool]:
+def _decoded_tools(request: MessagesRequest) -> list[ClientTool]:
     raw = request.fields.get("tools")
     if raw is None:
         return []
@@ -85,7 +92,7 @@ def _decoded_tools(request: MessagesRequest) -> list[_Tool]:
         raise InvalidRequest(f"tools: {error}.") from None
 
 
-def _is_clients(tool: _Tool) -> bool:
+def _is_clients(tool: ClientTool) -> bool:
     """Whether the client runs the tool, and says what its input is."""
     return tool.type in {None, "custom"}
 
@@ -97,7 +104,7 @@ def _loading_order(turns: list[Turn]) -> Iterator[str]:
                 yield from (inner.tool_name for inner in content_of(block) if inner.type == "tool_reference")
 
 
-def _function(name: str, tool: _Tool, quirks: Quirks) -> dict[str, Any]:
+def _function(name: str, tool: ClientTool, quirks: Quirks) -> dict[str, Any]:
     function: dict[str, Any] = {"name": name}
     if tool.description:
         function["description"] = tool.description

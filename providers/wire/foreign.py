@@ -1,0 +1,70 @@
+"""What other wires have put into a conversation, on its way to a server of Anthropic's.
+
+Anthropic takes back its own signed thinking and its own search results only, and answers 400 to
+anything else. CCM marks what it signs for other providers (`ccm1:…`) and its own searches.
+"""
+
+from typing import Any
+
+from providers.wire.request import MessagesRequest
+
+SIGNED = "ccm1:"
+SEARCH = "srvtoolu_ccm"
+_MARKS = (SIGNED.encode(), SEARCH.encode())
+
+
+def without_foreign_blocks(request: MessagesRequest) -> dict[str, Any]:
+    """The fields of `request` that have to change so that Anthropic takes it; {} for nearly all
+    requests. Thinking of other providers goes; searches of theirs become text."""
+    raw = bytes(request.raw("messages"))
+    if not any(mark in raw for mark in _MARKS):
+        return {}
+    messages = request.value("messages")
+    changed: list[Any] = []
+    lost_before_call = False
+    for message in messages:
+        content = message.get("content")
+        if not isinstance(content, list):
+            lost_before_call = lost_before_call and message.get("role") != "user"
+            changed.append(message)
+            continue
+        kept = [block for each in content if (block := _native(each)) is not None]
+        if message.get("role") == "user" and not any(_type(block) == "tool_result" for block in kept):
+            lost_before_call = False
+        elif len(kept) < len(content) and any(_type(block) == "tool_use" for block in kept):
+            lost_before_call = True
+        if kept:
+            changed.append({**message, "content": kept})
+    fields: dict[str, Any] = {"messages": changed}
+    if lost_before_call and request.thinking is not None and request.thinking.type == "enabled":
+        # Thinking must come before a call of the present turn, and that call's is another provider's.
+        fields["thinking"] = {"type": "disabled"}
+    return fields if changed != messages else {}
+
+
+def _type(block: Any) -> str:
+    return str(block.get("type")) if isinstance(block, dict) else ""
+
+
+def _native(block: Any) -> Any:
+    """`block` as Anthropic takes it, None to leave it out."""
+    kind = _type(block)
+    if kind == "thinking" and str(block.get("signature") or "").startswith(SIGNED):
+        return None
+    if kind == "server_tool_use" and str(block.get("id") or "").startswith(SEARCH):
+        return None
+    if kind == "web_search_tool_result" and str(block.get("tool_use_id") or "").startswith(SEARCH):
+        found = [item for item in block.get("content") or [] if isinstance(item, dict)]
+        lines = [f"{item.get('title') or ''} {item.get('url') or ''}".strip() for item in found]
+        return {"type": "text", "text": "\n".join(["Web search results:", *lines])} if lines else None
+    if kind == "text" and any(_is_foreign_citation(each) for each in block.get("citations") or []):
+        return {key: value for key, value in block.items() if key != "citations"}
+    return block
+
+
+def _is_foreign_citation(citation: Any) -> bool:
+    return (
+        isinstance(citation, dict)
+        and citation.get("type") == "web_search_result_location"
+        and not citation.get("encrypted_index")
+    )

@@ -1,0 +1,130 @@
+"""Tools and what concerns them: function declarations, their names, and the choice among them."""
+
+import functools
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from providers.errors import InvalidRequest
+from providers.wire.gemini.schema import function_parameters
+from providers.wire.openai_chat.history import Turn
+from providers.wire.openai_chat.tools import ClientTool, client_tools
+from providers.wire.request import MessagesRequest
+
+NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}")
+"""Google takes 128 characters today; some of its endpoints still take 64."""
+LARGEST_KNOWN = 16 * 1024
+"""Bytes of the largest schema whose translation is remembered."""
+ONLY_AT_ANTHROPIC = ("code_execution", "web_fetch", "mcp_toolset")
+"""Beginnings of the types of tools whose work Anthropic's servers do and nobody does here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Functions:
+    """The client's own tools as function declarations. `strict`: it wants calls that keep to a schema."""
+
+    declarations: list[dict[str, Any]]
+    strict: bool
+
+    @property
+    def names(self) -> set[str]:
+        return {declared["name"] for declared in self.declarations}
+
+    def __bool__(self) -> bool:
+        return bool(self.declarations)
+
+
+NO_FUNCTIONS = Functions([], strict=False)
+
+
+def functions_of(request: MessagesRequest, turns: list[Turn]) -> Functions:
+    """Raises InvalidRequest for a server tool that this wire cannot offer."""
+    for tool in request.tools:
+        if (tool.type or "").startswith(ONLY_AT_ANTHROPIC):
+            raise InvalidRequest(f"tools: {tool.type} is not available with this model. Leave it out, or use another.")
+    unique = {function_name(tool.name): tool for tool in client_tools(request, turns)}
+    return Functions(
+        [_declaration(name, tool) for name, tool in unique.items()],
+        strict=any(tool.strict for tool in unique.values()),
+    )
+
+
+def _declaration(name: str, tool: ClientTool) -> dict[str, Any]:
+    declared: dict[str, Any] = {"name": name}
+    description = _description(tool)
+    if description:
+        declared["description"] = description
+    raw = bytes(tool.input_schema)
+    parameters = (_known_parameters if len(raw) <= LARGEST_KNOWN else _parameters)(raw)
+    if parameters:
+        declared["parametersJsonSchema"] = msgspec.Raw(parameters)
+    return declared
+
+
+def _parameters(schema: bytes) -> bytes:
+    """The parameters as JSON; empty for a function without any."""
+    parameters = function_parameters(msgspec.json.decode(schema)) if schema else None
+    return msgspec.json.encode(parameters) if parameters is not None else b""
+
+
+# A client declares the same tools with every request.
+_known_parameters = functools.lru_cache(maxsize=512)(_parameters)
+
+
+def _description(tool: ClientTool) -> str:
+    """With the tool's examples, for which Google has no field."""
+    lines = [tool.description or ""]
+    if isinstance(tool.input_examples, list) and tool.input_examples:
+        lines += ["Examples of its input:", *(msgspec.json.encode(each).decode() for each in tool.input_examples)]
+    return "\n".join(line for line in lines if line)
+
+
+def tool_config(request: MessagesRequest, functions: Functions) -> dict[str, Any]:
+    """The field `functionCallingConfig`; {} for the model's own choice. Google refuses it in a request
+    without functions."""
+    if not functions:
+        return {}
+    choice = request.value("tool_choice")
+    told = choice if isinstance(choice, dict) else {}
+    name = function_name(str(told.get("name") or ""))
+    match told.get("type"):
+        case "none":
+            config: dict[str, Any] = {"mode": "NONE"}
+        case "tool" if name in functions.names:
+            config = {"mode": "ANY", "allowedFunctionNames": [name]}
+        case "any":
+            config = {"mode": "ANY"}
+        case "tool" if not _is_server_tool(request, str(told.get("name"))):
+            raise InvalidRequest(f"tool_choice: there is no tool named {told.get('name')!r} in tools.")
+        case _ if functions.strict:
+            config = {"mode": "VALIDATED"}
+        case _:
+            return {}
+    return {"functionCallingConfig": config}
+
+
+def _is_server_tool(request: MessagesRequest, name: str) -> bool:
+    return any(tool.name == name and tool.type not in {None, "custom"} for tool in request.tools)
+
+
+def one_call_only(request: MessagesRequest) -> bool:
+    """Whether the client takes one call an answer. Google has no such word: the first call counts."""
+    choice = request.value("tool_choice")
+    return isinstance(choice, dict) and choice.get("disable_parallel_tool_use") is True
+
+
+def function_name(name: str) -> str:
+    """The function's name for a tool's `name`."""
+    if NAME.fullmatch(name):
+        return name
+    plain = re.sub(r"[^a-zA-Z0-9_.:-]", "_", name)
+    plain = plain if re.match(r"[a-zA-Z_]", plain) else f"_{plain}"
+    return plain[:55] + "_" + hashlib.sha256(name.encode()).hexdigest()[:8]
+
+
+def original_names(request: MessagesRequest) -> dict[str, str]:
+    """The tools' own names by those we had to give them."""
+    return {function_name(tool.name): tool.name for tool in request.tools if not NAME.fullmatch(tool.name)}

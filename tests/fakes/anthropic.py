@@ -93,7 +93,7 @@ class AnthropicFront:
     def error_event(self, failure: Failure) -> bytes:
         return _event("error", self.error(failure))
 
-    def other(self, method: str, path: str, body: Any) -> dict[str, Any] | None:
+    def other(self, method: str, path: str, body: Any) -> dict[str, Any] | Failure | None:
         if (method, path) == ("POST", "/v1/messages/count_tokens"):
             return {"input_tokens": max(1, len(json.dumps(body)) // 4)}
         if method == "HEAD":

@@ -125,7 +125,7 @@ def _check_generation(config: dict[str, Any], model: str, *, has_tools: bool, ol
 
 
 def _check_contents(body: dict[str, Any], *, older: bool) -> None:
-    contents = body.get("contents")
+    contents: list[dict[str, Any]] = body.get("contents") or []
     require(contents, "contents is not specified")
     require(contents[0]["role"] == "user", "Please ensure that the first turn is a user's.")
     waiting: list[dict[str, Any]] = []

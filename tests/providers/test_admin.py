@@ -1,5 +1,6 @@
 """The operators' pages for providers, models, prices and routes."""
 
+import json
 from typing import Any
 
 import pytest
@@ -81,6 +82,17 @@ def test_an_empty_secret_keeps_the_stored_one_and_a_new_one_replaces_it(operator
     operator.post(url, form | credential_row(0, secret="sk-replaced-0123456789"))
     credential.refresh_from_db()
     assert credential.open_secret() == "sk-replaced-0123456789"
+
+
+def test_a_service_account_s_key_file_is_a_secret_too(operator):
+    key = {"type": "service_account", "client_email": "a@b.example", "private_key": "-----BEGIN\nabc\n-----END\n"}
+    form = provider_form(kind="vertex", base_url="https://aiplatform.googleapis.com/v1/projects/p/locations/global")
+    form |= management("credentials", 1)
+    cut = operator.post(reverse("admin:providers_provider_add"), form | credential_row(0, secret=json.dumps(key)[:-9]))
+    assert "looks like JSON, but is cut or damaged" in cut.content.decode()
+    assert "abc" not in cut.content.decode()
+    operator.post(reverse("admin:providers_provider_add"), form | credential_row(0, secret=json.dumps(key, indent=2)))
+    assert json.loads(Credential.objects.get().open_secret()) == key
 
 
 def test_a_refused_form_does_not_echo_the_secret(operator):

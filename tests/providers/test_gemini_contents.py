@@ -10,8 +10,8 @@ import pytest
 from providers.errors import InvalidRequest
 from providers.wire.gemini.thinking import DUMMY_SIGNATURE, Carried, carried, carrying, packed
 from providers.wire.openai_chat.messages import IMAGE_OMITTED
-from tests.providers.gemini_support import NEWER, OLDER, contents_of, encoded, model, request, target
-from tests.providers.openai_chat_support import result, text, use
+from tests.providers.gemini_support import NEWER, OLDER, contents_of, encoded, model, target
+from tests.providers.openai_chat_support import result, text, use, request
 
 PIXEL = base64.b64encode(b"\x89PNG fake").decode()
 PNG = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PIXEL}}

@@ -20,10 +20,9 @@ from tests.providers.gemini_support import (
     encoded,
     feed,
     problem_of_events,
-    request,
     target,
 )
-from tests.providers.openai_chat_support import result
+from tests.providers.openai_chat_support import result, request
 
 STREAMS = {
     "google-reasoning-gemini3": ("end_turn", Usage(9, 0, 0, None, 325, 302), ("text",), []),

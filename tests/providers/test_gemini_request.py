@@ -12,8 +12,8 @@ from providers.wire.base import CountsTokens
 from providers.wire.gemini.schema import accepted, function_parameters
 from providers.wire.gemini.tools import NAME, function_name, original_names
 from providers.wire.request import MessagesRequest
-from tests.providers.gemini_support import NEWER, OLDER, SEARCH, WIRE, encoded, model, request, target
-from tests.providers.openai_chat_support import BASH
+from tests.providers.gemini_support import NEWER, OLDER, SEARCH, WIRE, encoded, model, target
+from tests.providers.openai_chat_support import BASH, request
 
 THINK = {"type": "adaptive"}
 

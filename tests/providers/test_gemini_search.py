@@ -16,7 +16,6 @@ from tests.providers.gemini_support import (
     contents_of,
     decoded,
     encoded,
-    request,
     response,
     says,
     stream,
@@ -24,7 +23,7 @@ from tests.providers.gemini_support import (
     thought,
     whole,
 )
-from tests.providers.openai_chat_support import BASH, words
+from tests.providers.openai_chat_support import BASH, words, request
 
 ASKED = request(("user", "Who won the 2024 Prix Göncourt?"), tools=[SEARCH], stream=True, thinking={"type": "adaptive"})
 ANSWER = "Kämel won. He is a writer."
@@ -166,7 +165,7 @@ def test_the_sites_that_the_client_allows_and_blocks() -> None:
         ({"allowed_domains": ["lemonde.fr"]}, target(), {}),
         ({"blocked_domains": ["bbc.com"]}, target(kind="vertex"), {"excludeDomains": ["bbc.com"]}),
     ):
-        asked = request(tools=[{**SEARCH, **options}], user="x")  # type: ignore[dict-item]
+        asked = request(tools=[{**SEARCH, **options}], user="x")
         body = encoded(asked, to=to)
         assert body["tools"] == [{"googleSearch": sent}]
         assert next(iter(options.values()))[0] in body["systemInstruction"]["parts"][0]["text"]
@@ -200,7 +199,7 @@ def test_bug_100_search_and_functions_together_where_google_can_do_both() -> Non
 
 def test_steps_of_the_search_are_carried_to_the_next_request() -> None:
     both = request(("user", "x"), tools=[SEARCH, BASH], stream=True, thinking={"type": "adaptive"})
-    steps = [
+    steps: list[dict[str, Any]] = [
         {
             "toolCall": {"toolType": "GOOGLE_SEARCH_WEB", "args": {"queries": ["q"]}, "id": "1"},
             "thoughtSignature": "YQ==",

@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from providers.errors import UpstreamError
@@ -25,7 +25,6 @@ from tests.providers.gemini_support import (
     decoded,
     feed,
     model,
-    request,
     response,
     says,
     stream,
@@ -33,7 +32,7 @@ from tests.providers.gemini_support import (
     thought,
     whole,
 )
-from tests.providers.openai_chat_support import BASH, result, tool, words
+from tests.providers.openai_chat_support import BASH, result, tool, words, request
 
 SIGNED = "c2lnbmVk"
 
@@ -414,6 +413,7 @@ PARTS: st.SearchStrategy[list[dict[str, Any]]] = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(parts=PARTS, cuts=st.lists(st.integers(0, 4000), max_size=12), older=st.booleans())
 def test_bugs_025_026_bytes_may_be_cut_anywhere_and_whole_answers_are_the_same(
     parts: list[dict[str, Any]], cuts: list[int], older: bool

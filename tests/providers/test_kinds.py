@@ -8,7 +8,8 @@ from providers.kinds import DEMO, KINDS, Kind
 
 ASKED_FOR = (
     "anthropic openai openrouter z.ai kimi minimax deepseek groq together fireworks mistral xai cerebras deepinfra "
-    "novita nebius baseten zenmux moonshot gemini vertex ollama vllm litellm anthropic-compatible openai-compatible demo"
+    "novita nebius baseten zenmux moonshot gemini vertex ollama vllm litellm anthropic-compatible openai-compatible "
+    "demo"
 )
 
 

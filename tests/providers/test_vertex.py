@@ -23,7 +23,8 @@ from tests.fakes.server import FakeProvider
 from tests.providers import gemini_support as gemini
 from tests.providers.anthropic_support import STOP as MESSAGE_STOP
 from tests.providers.anthropic_support import message_delta, message_start, text_block
-from tests.providers.gemini_support import SEARCH, model, request
+from tests.providers.gemini_support import SEARCH, model
+from tests.providers.openai_chat_support import request
 
 WIRE = VertexWire()
 CLAUDE = "claude-sonnet-4-5@20250929"

@@ -119,6 +119,11 @@ class Answer:
                 self._add_candidate(candidate)
         return None
 
+    @property
+    def takes_text(self) -> bool:
+        """Whether a text block is open and nothing waits, so that more text just goes on."""
+        return self.open is TEXT and not self._holds and self._streamed is None
+
     def _add_candidate(self, candidate: Candidate) -> None:
         if candidate.grounding_metadata is not None:
             self._findings.add(candidate.grounding_metadata)

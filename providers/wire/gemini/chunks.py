@@ -136,10 +136,20 @@ def decode_chunks(data: bytes) -> list[Chunk]:
 def merge_usage(known: UsageMetadata, told: UsageMetadata) -> None:
     """Take the counts of `told` over into `known`. Every chunk repeats them, cumulatively: the last one
     counts, but a count that it leaves out, or a zero placeholder, replaces nothing (translation.md 1.7)."""
-    for name in UsageMetadata.__struct_fields__:
-        value = getattr(told, name)
-        if value or (value == 0 and getattr(known, name) is None):
-            setattr(known, name, value)
+    known.prompt_token_count = told.prompt_token_count or _kept(known.prompt_token_count, told.prompt_token_count)
+    known.cached_content_token_count = told.cached_content_token_count or known.cached_content_token_count
+    known.tool_use_prompt_token_count = told.tool_use_prompt_token_count or known.tool_use_prompt_token_count
+    known.candidates_token_count = told.candidates_token_count or _kept(
+        known.candidates_token_count, told.candidates_token_count
+    )
+    known.thoughts_token_count = told.thoughts_token_count or _kept(
+        known.thoughts_token_count, told.thoughts_token_count
+    )
+
+
+def _kept(known: int | None, told: int | None) -> int | None:
+    """A zero counts where nothing is known yet."""
+    return told if known is None else known
 
 
 def update_usage(usage: Usage, known: UsageMetadata) -> None:

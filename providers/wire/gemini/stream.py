@@ -7,6 +7,7 @@ from providers.wire.gemini.answer import THINKING, Answer, Ending
 from providers.wire.gemini.chunks import decode_chunk, decode_chunks
 from providers.wire.gemini.emitters import GeminiSse
 from providers.wire.gemini.errors import broken_answer
+from providers.wire.gemini.shortcut import TextShortcut
 from providers.wire.openai_chat.reasoning import signature
 from providers.wire.request import MessagesRequest
 from providers.wire.sse import EventTooLarge, SseParser
@@ -27,6 +28,7 @@ class GeminiStreamDecoder:
         self._parser = SseParser()
         self._emitter = GeminiSse(model_name=model.name, signature=signature(target, model))
         self._answer = Answer(self._emitter, request=request, target=target, model=model)
+        self._shortcut = TextShortcut()
         self._head = b""
         """What came before the first event: a stream that has none is an error page or JSON."""
         self._has_events = False
@@ -41,6 +43,10 @@ class GeminiStreamDecoder:
     def feed(self, data: bytes) -> bytes:
         if self._is_over():
             return b""
+        if self._shortcut.is_known and self._answer.takes_text and self._parser.is_between_events:
+            data = self._pass_text_on(data)
+            if not data:
+                return self._taken()
         try:
             events = self._parser.feed(data)
         except EventTooLarge:
@@ -54,6 +60,19 @@ class GeminiStreamDecoder:
             if self._is_over():
                 break
         return self._taken()
+
+    def _pass_text_on(self, data: bytes) -> bytes:
+        """Take the short way as far as it goes; what is left of `data`."""
+        blank = b"\r\n\r\n" if b"\r\n\r\n" in data else b"\n\n"
+        start = 0
+        while (end := data.find(blank, start)) >= 0:
+            known = self._shortcut.text(data[start:end])
+            if known is None:
+                break
+            self._emitter.json_piece(known[0])
+            self._answer.chars += known[1]
+            start = end + len(blank)
+        return data[start:]
 
     def close(self) -> bytes:
         if self._is_over():
@@ -85,8 +104,10 @@ class GeminiStreamDecoder:
             chunk = decode_chunk(payload)
         except UNREADABLE:
             self.failure = broken_answer(self._target, "sent an event that cannot be read")
-        else:
-            self.failure = self._answer.add(chunk, payload)
+            return
+        self.failure = self._answer.add(chunk, payload)
+        if self._answer.takes_text:
+            self._shortcut.learn(payload, chunk)
 
     def _end(self) -> None:
         if self._answer.finish_reason is None:

@@ -3,7 +3,7 @@ thinking, which schemas, ids and names it accepts, what it can see, and how it c
 
 A profile holds whoever serves the model; what a provider does differently stands with its wire
 (`wire.openai_chat.quirks` for one). Sources: translation.md 1.2 to 1.4, 2 and 8. An operator's own
-figures on a model come first: these are what holds where none are set, and what no figure can lift.
+figures on a model come first: these are what holds where none are set.
 """
 
 import re
@@ -182,7 +182,6 @@ def nearest_effort(wanted: str, known: Iterable[str]) -> str | None:
 
 
 def output_cap(model_name: str, asked: int, configured: int | None) -> int:
-    """Tokens that a request may ask for: `asked`, at most what the operator configured for the
-    model and what its family can write."""
-    limits = [limit for limit in (configured, family_of(model_name).max_output) if limit]
-    return min([asked, *limits])
+    """Tokens that a request may ask for: `asked`, at most what the operator configured for the model,
+    or else what its family can write."""
+    return min(asked, configured or family_of(model_name).max_output or asked)

@@ -12,6 +12,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -98,6 +99,7 @@ class GoogleTokens:
     async def _fetch(self, session: aiohttp.ClientSession, credential: CredentialSecret, target: Target) -> _Token:
         try:
             key = msgspec.json.decode(credential.secret, type=_Key)
+            _check_address(key.token_uri)
             # Loading a key checks it, which takes a while.
             claim = await asyncio.to_thread(_signed_claim, key, int(self._wall_clock()))
         except (msgspec.DecodeError, ValueError, TypeError):
@@ -117,6 +119,13 @@ def _done(fetches: dict[bytes, "asyncio.Task[_Token]"], key: bytes, fetch: "asyn
 
 def _digest(credential: CredentialSecret) -> bytes:
     return hashlib.sha256(credential.secret.encode()).digest()
+
+
+def _check_address(url: str) -> None:
+    """A claim is as good as the key for an hour: it leaves this machine encrypted only. Raises ValueError."""
+    parts = urlsplit(url)
+    if parts.scheme != "https" and parts.hostname not in {"127.0.0.1", "::1", "localhost"}:
+        raise ValueError("no https address")
 
 
 def _signed_claim(key: _Key, now: int) -> str:

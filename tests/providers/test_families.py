@@ -73,8 +73,9 @@ def test_the_nearest_effort_is_never_above_the_wanted_one_where_one_is_below() -
     assert nearest_effort("high", ()) is None
 
 
-def test_the_least_of_all_limits_holds() -> None:
+def test_an_operator_s_limit_comes_before_the_family_s() -> None:
     assert output_cap("gemini-2.0-flash", 32_000, None) == 8_192
     assert output_cap("gemini-2.5-pro", 32_000, 16_000) == 16_000
+    assert output_cap("gemini-9-pro", 200_000, 128_000) == 128_000
     assert output_cap("a-house-of-its-own", 32_000, None) == 32_000
     assert UNKNOWN.max_output is None

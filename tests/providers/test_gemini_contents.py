@@ -11,7 +11,7 @@ from providers.errors import InvalidRequest
 from providers.wire.gemini.thinking import DUMMY_SIGNATURE, Carried, carried, carrying, packed
 from providers.wire.openai_chat.messages import IMAGE_OMITTED
 from tests.providers.gemini_support import NEWER, OLDER, contents_of, encoded, model, target
-from tests.providers.openai_chat_support import result, text, use, request
+from tests.providers.openai_chat_support import request, result, text, use
 
 PIXEL = base64.b64encode(b"\x89PNG fake").decode()
 PNG = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PIXEL}}

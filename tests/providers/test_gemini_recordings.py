@@ -22,7 +22,7 @@ from tests.providers.gemini_support import (
     problem_of_events,
     target,
 )
-from tests.providers.openai_chat_support import result, request
+from tests.providers.openai_chat_support import request, result
 
 STREAMS = {
     "google-reasoning-gemini3": ("end_turn", Usage(9, 0, 0, None, 325, 302), ("text",), []),

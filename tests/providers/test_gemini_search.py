@@ -23,7 +23,7 @@ from tests.providers.gemini_support import (
     thought,
     whole,
 )
-from tests.providers.openai_chat_support import BASH, words, request
+from tests.providers.openai_chat_support import BASH, request, words
 
 ASKED = request(("user", "Who won the 2024 Prix Göncourt?"), tools=[SEARCH], stream=True, thinking={"type": "adaptive"})
 ANSWER = "Kämel won. He is a writer."

@@ -64,6 +64,15 @@ def test_a_lone_half_of_a_surrogate_pair_does_not_pass() -> None:
     assert learnt().text(b"data: " + payload) is None
 
 
+def test_the_counts_of_skipped_chunks_count() -> None:
+    pieces = [chunk({"text": "word"}, usage=usage(n)) for n in range(1, 9)]
+    finished = whole(stream(*pieces, chunk({"text": ""}, finish="STOP")))
+    assert finished.decoder.usage.output_tokens == 8
+    cut = stream(*pieces)
+    assert cut.decoder.failure is not None
+    assert cut.decoder.usage.output_tokens == 8
+
+
 @settings(deadline=None)
 @given(texts=st.lists(st.text(max_size=9), min_size=1, max_size=9))
 def test_a_stream_is_the_same_either_way(texts: list[str]) -> None:

@@ -32,7 +32,7 @@ from tests.providers.gemini_support import (
     thought,
     whole,
 )
-from tests.providers.openai_chat_support import BASH, result, tool, words, request
+from tests.providers.openai_chat_support import BASH, request, result, tool, words
 
 SIGNED = "c2lnbmVk"
 

@@ -230,6 +230,7 @@ async def test_a_token_that_google_does_not_take_is_forgotten() -> None:
         ('{"type": "service_account"}', "", "no service account's key"),
         ('{"type": "authorized_user", "refresh_token": "x"}', "", "no service account's key"),
         ("{cut", "", "no service account's key"),
+        ('{"type": "service_account", "token_uri": "http://example.com/token"}', "", "no service account's key"),
     ],
 )
 @pytest.mark.asyncio

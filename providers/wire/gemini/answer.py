@@ -107,9 +107,7 @@ class Answer:
         """Take over `chunk`, which was read from `data`. A failure when it reports an error."""
         if chunk.error:
             return failure_in_stream(data, target=self._target)
-        if chunk.usage_metadata is not None:
-            merge_usage(self._told, chunk.usage_metadata)
-            update_usage(self.usage, self._told)
+        self.count(chunk)
         feedback = chunk.prompt_feedback
         if feedback is not None and feedback.block_reason:
             self.finish_reason = "SAFETY"
@@ -118,6 +116,12 @@ class Answer:
             if not candidate.index:
                 self._add_candidate(candidate)
         return None
+
+    def count(self, chunk: Chunk) -> None:
+        """Take over the counts of `chunk` alone."""
+        if chunk.usage_metadata is not None:
+            merge_usage(self._told, chunk.usage_metadata)
+            update_usage(self.usage, self._told)
 
     @property
     def takes_text(self) -> bool:

@@ -2,8 +2,8 @@
 
 Once a chunk has been decoded, what stands around its text is known. A later one with the same around
 it, but for digits, says nothing else, so its text, which is JSON already, is passed on without
-decoding the chunk. Counts are cumulative: those of the chunk with the finish reason, which never goes
-this way, are the ones that count.
+decoding the chunk. Counts are cumulative: those of the last chunk that went this way are read when
+something else comes.
 """
 
 import re

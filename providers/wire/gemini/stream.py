@@ -29,6 +29,7 @@ class GeminiStreamDecoder:
         self._emitter = GeminiSse(model_name=model.name, signature=signature(target, model))
         self._answer = Answer(self._emitter, request=request, target=target, model=model)
         self._shortcut = TextShortcut()
+        self._skipped = b""
         self._head = b""
         """What came before the first event: a stream that has none is an error page or JSON."""
         self._has_events = False
@@ -71,12 +72,20 @@ class GeminiStreamDecoder:
                 break
             self._emitter.json_piece(known[0])
             self._answer.chars += known[1]
+            self._skipped = data[start:end]
             start = end + len(blank)
         return data[start:]
+
+    def _count_skipped(self) -> None:
+        """The counts of the last chunk that went the short way: later ones may leave them out."""
+        if self._skipped:
+            payload, self._skipped = self._skipped.removeprefix(b"data: "), b""
+            self._answer.count(decode_chunk(payload))
 
     def close(self) -> bytes:
         if self._is_over():
             return b""
+        self._count_skipped()
         for _, payload in self._parser.rest():
             # A last event without its blank line counts if it is whole.
             if _is_json(payload):
@@ -100,6 +109,7 @@ class GeminiStreamDecoder:
     def _event(self, payload: bytes) -> None:
         if not payload:
             return
+        self._count_skipped()
         try:
             chunk = decode_chunk(payload)
         except UNREADABLE:

@@ -22,6 +22,7 @@ from credits.correction_admin import ProposesAdjustments, RefundsRequests, Write
 from credits.models import CreditLot, Hold, LotKind, ReconciliationRun, Transfer, UsageRecord, Wallet
 from credits.money import format_usd
 from credits.reconcile import Finding
+from credits.types import UNKNOWN_COST
 
 __all__ = ["budget_admin", "promo_admin"]  # Django looks for an app's pages here
 
@@ -187,6 +188,11 @@ class TransferAdmin(ReadOnly, ModelAdmin):
         return format_usd(transfer.amount)
 
 
+def _cost_is_unknown(record: UsageRecord) -> bool:
+    """Then the record's cost is the charge itself, so that sums claim no margin."""
+    return bool(record.attempts and record.attempts[-1].get("cost") == UNKNOWN_COST)
+
+
 @admin.register(UsageRecord)
 class UsageRecordAdmin(ReadOnly, RefundsRequests):
     list_display = (
@@ -223,11 +229,11 @@ class UsageRecordAdmin(ReadOnly, RefundsRequests):
 
     @display(description="cost", ordering="cost")
     def cost_usd(self, record: UsageRecord) -> str:
-        return format_usd(record.cost)
+        return UNKNOWN_COST if _cost_is_unknown(record) else format_usd(record.cost)
 
     @display(description="margin", ordering="margin")
     def margin_usd(self, record: UsageRecord) -> str:
-        return format_usd(record.margin)
+        return UNKNOWN_COST if _cost_is_unknown(record) else format_usd(record.margin)
 
 
 @admin.register(ReconciliationRun)

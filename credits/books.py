@@ -11,7 +11,7 @@ from typing import Any
 
 from django.db import IntegrityError
 
-from credits import ledger, records
+from credits import ledger, records, tiers
 from credits.budgets import WINDOWS, Budget
 from credits.database import Cursor, Dialect
 from credits.ledger import Consumption, Lot, Posting, TenantAccounts
@@ -70,7 +70,7 @@ class Memory:
 _LIMITS = tuple(f"limit_{window}" for window in WINDOWS)
 _SPENT = tuple(f"spent_{window}" for window in WINDOWS)
 
-PRICE_COLUMNS = "input, output, cache_read, cache_write, cache_write_1h, web_search"
+PRICE_COLUMNS = "input, output, cache_read, cache_write, cache_write_1h, web_search, tiers"
 MOST_PRICES = 50_000
 
 
@@ -82,15 +82,16 @@ def learn_prices(cursor: Cursor, memory: Memory, prices: Iterable[PriceSnapshot]
             continue
         content = (
             price.input, price.output, price.cache_read, price.cache_write, price.cache_write_1h, price.web_search,
+            tiers.written(price.tiers),
         )  # fmt: skip
         cursor.execute(
             f"INSERT INTO credits_pricesnapshot ({PRICE_COLUMNS}) "
-            "VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+            "VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
             content,
         )
         cursor.execute(
             "SELECT id FROM credits_pricesnapshot WHERE input = %s AND output = %s AND cache_read = %s "
-            "AND cache_write = %s AND cache_write_1h = %s AND web_search = %s",
+            "AND cache_write = %s AND cache_write_1h = %s AND web_search = %s AND tiers = %s",
             content,
         )
         row = cursor.fetchone()
@@ -209,7 +210,8 @@ class Books:
             self.cursor.execute(f"SELECT {PRICE_COLUMNS} FROM credits_pricesnapshot WHERE id = %s", (price_id,))
             row = self.cursor.fetchone()
             assert row is not None
-            price = self.memory.prices[price_id] = PriceSnapshot(*row)
+            tiered = tiers.read(row[6])
+            price = self.memory.prices[price_id] = PriceSnapshot(row[0], row[1], row[2], row[3], row[4], row[5], tiered)
         return price
 
     def context_and_checkpoint(self, request_id: str) -> tuple[dict[str, Any], records.Checkpoint | None]:

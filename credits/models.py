@@ -200,10 +200,11 @@ class LotConsumption(models.Model):
 
 class PriceSnapshot(models.Model):
     """The prices a request was held and settled with, in nanos per million tokens; `web_search`
-    in nanos per search. Never changed; each content is stored once."""
+    in nanos per search; `tiers` as `credits.tiers` writes them. Never changed; each content is
+    stored once."""
 
     COLUMNS: ClassVar[tuple[str, ...]] = (
-        "input", "output", "cache_read", "cache_write", "cache_write_1h", "web_search",
+        "input", "output", "cache_read", "cache_write", "cache_write_1h", "web_search", "tiers",
     )  # fmt: skip
 
     input = models.BigIntegerField()
@@ -212,11 +213,12 @@ class PriceSnapshot(models.Model):
     cache_write = models.BigIntegerField()
     cache_write_1h = models.BigIntegerField()
     web_search = models.BigIntegerField()
+    tiers = models.TextField(default="", db_default="", blank=True)
 
     class Meta:
         constraints = (
             models.UniqueConstraint(
-                fields=("input", "output", "cache_read", "cache_write", "cache_write_1h", "web_search"),
+                fields=("input", "output", "cache_read", "cache_write", "cache_write_1h", "web_search", "tiers"),
                 name="credits_price_once",
             ),
             models.CheckConstraint(

@@ -6,6 +6,9 @@ from typing import Any, NewType
 
 Nanos = NewType("Nanos", int)
 
+UNKNOWN_COST = "unknown"
+"""The `cost` of an attempt in `RequestFacts.attempts` whose provider's prices nobody has entered."""
+
 
 class UsageSource(StrEnum):
     PROVIDER = "provider"
@@ -16,9 +19,22 @@ class UsageSource(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class PriceTier:
+    """The prices of a whole request whose input (plain, read from and written to the cache) is
+    more than `above` tokens: nano-USD per million tokens of each class."""
+
+    above: int
+    input: int
+    output: int
+    cache_read: int
+    cache_write: int
+    cache_write_1h: int
+
+
+@dataclass(frozen=True, slots=True)
 class PriceSnapshot:
     """The prices a request is held and settled with: nano-USD per million tokens of each
-    class; `web_search` is nano-USD per search."""
+    class; `web_search` is nano-USD per search. `tiers` ascend by `above`."""
 
     input: int
     output: int
@@ -26,6 +42,7 @@ class PriceSnapshot:
     cache_write: int
     cache_write_1h: int
     web_search: int = 0
+    tiers: tuple[PriceTier, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +115,8 @@ class RequestFacts:
 class SettleRequest:
     """Ends a hold. A reading of all zeros voids it; any other is captured.
 
-    `cost_price` is what the operator pays the provider that answered, None when none did."""
+    `cost_price` is what the operator pays the provider that answered, None when none did. A cost
+    that nobody knows is put down as the customer's own price: it claims no margin."""
 
     request_id: str
     reading: MeterReading

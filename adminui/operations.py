@@ -10,7 +10,13 @@ from django.utils import timezone
 
 from credits.money import format_usd
 from credits.selectors import adjustments_to_decide, holds_by_state, last_reconciliation, usage_totals, wallets_in_debt
-from providers.selectors import models_without_price, models_without_target, providers_without_credential
+from providers.selectors import (
+    mappings_without_cost,
+    models_without_price,
+    models_without_target,
+    pending_proposals,
+    providers_without_credential,
+)
 
 SHOWN_NAMES = 8
 
@@ -73,10 +79,12 @@ def notices() -> list[Notice]:
     """What needs a person, each with the page to mend it on."""
     indebted, proposed = wallets_in_debt(), adjustments_to_decide()
     run = last_reconciliation()
+    proposals = pending_proposals()
     found = (
         (run is not None and not run.ok, "The last reconciliation found differences.", "credits_reconciliationrun"),
         (indebted, f"Wallets in debt: {indebted:,}.", "credits_wallet"),
         (proposed, f"Adjustments that somebody must decide: {proposed:,}.", "credits_adjustment"),
+        (proposals, f"Price proposals to decide on: {proposals:,}.", "providers_priceproposal"),
         *_about_the_catalogue(),
     )
     return [Notice(text, reverse(f"admin:{page}_changelist")) for true, text, page in found if true]
@@ -86,6 +94,7 @@ def _about_the_catalogue() -> list[tuple[bool, str, str]]:
     lists = (
         ("Providers without a credential", providers_without_credential(), "providers_provider"),
         ("Models without a price, which are refused", models_without_price(), "providers_model"),
+        ("Mappings without a cost, whose margin counts as none", mappings_without_cost(), "providers_model"),
         ("Models that no usable provider serves", models_without_target(), "providers_model"),
     )
     return [(bool(names), f"{what}: {_named(names)}.", page) for what, names, page in lists]

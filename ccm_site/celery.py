@@ -15,9 +15,10 @@ app.autodiscover_tasks()
 @app.on_after_finalize.connect
 def schedule(sender: Celery, **_: object) -> None:
     """Beat's schedule: what each app wants done regularly."""
-    from credits.tasks import BEAT_SCHEDULE
+    from credits.tasks import BEAT_SCHEDULE as OF_CREDITS
+    from providers.tasks import BEAT_SCHEDULE as OF_PROVIDERS
 
-    sender.conf.beat_schedule = {**BEAT_SCHEDULE}
+    sender.conf.beat_schedule = {**OF_CREDITS, **OF_PROVIDERS}
 
 
 @signals.setup_logging.connect

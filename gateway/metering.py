@@ -2,7 +2,7 @@
 
 import functools
 
-from credits.types import HoldRequest, MeterReading, PriceSnapshot, UsageSource
+from credits.types import HoldRequest, MeterReading, PriceSnapshot, PriceTier, UsageSource
 from providers.types import Model, Price, Usage
 
 CHARS_PER_TOKEN = 4
@@ -11,6 +11,7 @@ CHARS_PER_TOKEN = 4
 
 @functools.lru_cache(maxsize=4096)
 def price_snapshot(price: Price) -> PriceSnapshot:
+    """The price as the ledger stores it: made once per price, not per request."""
     return PriceSnapshot(
         input=price.input,
         output=price.output,
@@ -18,6 +19,17 @@ def price_snapshot(price: Price) -> PriceSnapshot:
         cache_write=price.cache_write,
         cache_write_1h=price.cache_write_1h,
         web_search=price.web_search,
+        tiers=tuple(
+            PriceTier(
+                above=tier.above,
+                input=tier.input,
+                output=tier.output,
+                cache_read=tier.cache_read,
+                cache_write=tier.cache_write,
+                cache_write_1h=tier.cache_write_1h,
+            )
+            for tier in price.tiers
+        ),
     )
 
 

@@ -27,7 +27,9 @@ async def serve_model(exchange: Exchange, runtime: Runtime, name: str) -> None:
     await authenticate(exchange, runtime)
     name = unquote(name)
     found = find_model(runtime.catalogue.current, name)
-    if found is None or found.model.price is None:
+    if found is not None and found.model.price is None:
+        raise not_found(f"model: {name[:100]!r} has no price yet; GET /v1/models lists the models that can be used.")
+    if found is None:
         raise not_found(f"model: {name[:100]!r} is not available here; GET /v1/models lists the models.")
     await exchange.answer_json(_entry(found.model, name))
 

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from credits.errors import CreditsError
-from credits.types import HoldGrant, MeterReading, PriceSnapshot, RequestFacts, Settlement, SettleRequest, UsageSource
+from credits.types import (
+    UNKNOWN_COST,
+    HoldGrant,
+    MeterReading,
+    PriceSnapshot,
+    RequestFacts,
+    Settlement,
+    SettleRequest,
+    UsageSource,
+)
 from gateway import metering, metrics
 from gateway.errors import GatewayError
 from gateway.exchange import Exchange, Headers
@@ -89,7 +98,14 @@ class Run:
         if self.stream is not None:
             self.stream.decoder = None
         self._attempt_began = self.now()
-        self.attempts.append({"provider": target.provider, "model": target.actual_model, "mapping": target.mapping_id})
+        attempt: dict[str, Any] = {
+            "provider": target.provider,
+            "model": target.actual_model,
+            "mapping": target.mapping_id,
+        }
+        if target.cost is None:
+            attempt["cost"] = UNKNOWN_COST
+        self.attempts.append(attempt)
 
     def end_attempt(self, failure: UpstreamFailure) -> None:
         attempt = self.attempts[-1]
@@ -179,7 +195,12 @@ class Run:
         return settlement
 
     def _cost_price(self) -> PriceSnapshot | None:
-        return metering.price_snapshot(self.target.cost) if self.target else None
+        """What the operator pays. A cost that nobody has entered is not zero, which would make the
+        whole charge margin: it is put down as the customer's price, and the attempt says so."""
+        if self.target is None:
+            return None
+        price = self.model.price if self.target.cost is None else self.target.cost
+        return None if price is None else metering.price_snapshot(price)
 
     def close_slot(self) -> None:
         if self.slot is not None:

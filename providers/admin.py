@@ -17,10 +17,11 @@ from unfold.decorators import action, display
 from providers import services
 from providers.config_file import ROUTES
 from providers.connection import check
-from providers.forms import CredentialForm, PriceForm, RouterProfileForm
+from providers.forms import CredentialForm, MappingForm, PriceForm, RouterProfileForm
 from providers.kinds import KINDS
-from providers.models import Credential, Mapping, Model, ModelPrice, Provider, RouterProfile
+from providers.models import Credential, Mapping, Model, ModelPrice, PriceProposal, Provider, RouterProfile
 from providers.prices import plain
+from providers.proposals_admin import PriceProposalAdmin
 from providers.selectors import model_warnings, providers_without_credential
 
 PRICE_CLASSES = (
@@ -159,12 +160,14 @@ class MappingInline(StackedInline):
     model = Mapping
     extra = 0
     compressed_fields = False
+    form = MappingForm
     autocomplete_fields = ("provider",)
     fields = (
         ("provider", "actual_model"),
         ("priority", "weight", "enabled"),
         ("cost_input", "cost_output", "cost_cache_read"),
         ("cost_cache_write", "cost_cache_write_1h", "cost_web_search"),
+        "cost_tiers",
     )
 
 
@@ -176,7 +179,8 @@ class PriceInline(TabularInline):
     extra = 0
     verbose_name = "price"
     verbose_name_plural = "new prices (USD per million tokens; web search per 1000)"
-    fields = ("effective_from", "input", "output", "cache_read", "cache_write", "cache_write_1h", "web_search")
+    fields = ("effective_from", "input", "output", "cache_read", "cache_write", "cache_write_1h", "web_search",
+              "tiers")  # fmt: skip
     can_delete = False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ModelPrice]:
@@ -194,8 +198,13 @@ def _dollars(amount: Decimal | None) -> str:
     return f"${whole}.{decimals:0<2}"
 
 
+def _tier_words(tier: dict[str, Any]) -> str:
+    return " / ".join(_dollars(Decimal(tier[name])) for name in ("input", "output"))
+
+
 def _price_line(price: ModelPrice) -> tuple[str, str]:
     words = [f"{name} {_dollars(getattr(price, field))}" for field, name in PRICE_CLASSES if getattr(price, field)]
+    words += [f"above {tier['above']} tokens {_tier_words(tier)}" for tier in price.tiers]
     return date_format(timezone.localtime(price.effective_from), "DATETIME_FORMAT"), ", ".join(words)
 
 
@@ -216,16 +225,20 @@ class ModelAdminPage(ModelAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Model]:
         queryset: QuerySet[Model] = super().get_queryset(request)
-        return queryset.prefetch_related("prices", "mappings__provider")
+        return queryset.prefetch_related("prices", "mappings__provider", "mappings__costs")
 
     @display(description="price (input / output)")
     def price(self, model: Model) -> str:
-        if model.markup is not None:
-            return f"cost + {plain(model.markup * 100)} %"
         now = timezone.now()
+        if model.markup is not None:
+            mappings = [row for row in model.mappings.all() if row.enabled and row.provider.enabled]
+            known = all(any(cost.effective_from <= now for cost in row.costs.all()) for row in mappings)
+            if not mappings or not known:
+                return "no price (unknown cost): refused"
+            return f"cost + {plain(model.markup * 100)} %"
         effective = [price for price in model.prices.all() if price.effective_from <= now]
         if not effective:
-            return "none: refused"
+            return "no price: refused"
         newest = max(effective, key=lambda price: price.effective_from)
         return f"{_dollars(newest.input)} / {_dollars(newest.output)}"
 
@@ -281,6 +294,7 @@ class ModelPriceAdmin(ModelAdmin):
         ("input", "output"),
         ("cache_read", "cache_write", "cache_write_1h"),
         "web_search",
+        "tiers",
     )
 
     @display(description="input", ordering="input")
@@ -318,6 +332,9 @@ class ModelPriceAdmin(ModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: ModelPrice | None = None) -> bool:
         is_coming = obj is None or obj.effective_from > timezone.now()
         return bool(is_coming and super().has_delete_permission(request, obj))
+
+
+admin.site.register(PriceProposal, PriceProposalAdmin)
 
 
 @admin.register(RouterProfile)

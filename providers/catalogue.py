@@ -6,9 +6,11 @@
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TypeVar
 
 import structlog
 from django.db import DatabaseError, InterfaceError, connection
@@ -22,21 +24,20 @@ from providers.types import Catalogue, CredentialSecret, Model, Price, Profile, 
 
 RETRIES = 5
 HEALTHY_SECONDS = 30.0
-FREE = Price(input=0, output=0, cache_read=0, cache_write=0, cache_write_1h=0)
 
 log = structlog.get_logger("ccm.catalogue")
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A catalogue, and the moment from which the next price makes it out of date."""
+    """A catalogue, and the moment from which the next price or cost makes it out of date."""
 
     catalogue: Catalogue
-    next_price_at: datetime | None
+    next_change_at: datetime | None
 
 
 def build(now: datetime | None = None) -> Catalogue:
-    """The catalogue as it is now: nine queries, whatever its size."""
+    """The catalogue as it is now: eleven queries, whatever its size."""
     return build_snapshot(now or timezone.now()).catalogue
 
 
@@ -58,17 +59,19 @@ def _read(version: int, now: datetime) -> Snapshot:
     providers = {provider.pk: provider for provider in models.Provider.objects.filter(enabled=True)}
     credentials = _credentials()
     targets: dict[int, list[Target]] = defaultdict(list)
-    costs: dict[int, Price | None] = {}
+    costs: dict[int, list[Price | None]] = defaultdict(list)
+    known = {mapping: row.price for mapping, row in _current(models.MappingCost, "mapping", now).items()}
     mappings = models.Mapping.objects.filter(enabled=True, provider__enabled=True, model__enabled=True)
     for mapping in mappings.order_by("priority", "pk"):
+        cost = known.get(mapping.pk)
+        costs[mapping.model_id].append(cost)
         provider = providers.get(mapping.provider_id)
-        target = provider and target_of(mapping, provider, credentials.get(mapping.provider_id))
+        target = provider and target_of(mapping, provider, credentials.get(mapping.provider_id), cost)
         if target:
             targets[mapping.model_id].append(target)
-            costs.setdefault(mapping.model_id, cost_of(mapping))
-    current = _current_prices(now)
+    current = _current(models.ModelPrice, "model", now)
     listed = [
-        model_of(row, _price(row, current.get(row.pk), costs.get(row.pk)), tuple(targets[row.pk]))
+        model_of(row, _price(row, current.get(row.pk), costs[row.pk]), tuple(targets[row.pk]))
         for row in models.Model.objects.filter(enabled=True)
     ]
     platform, by_organization, by_key = _profiles()
@@ -80,7 +83,7 @@ def _read(version: int, now: datetime) -> Snapshot:
         organization_profiles=by_organization,
         key_profiles=by_key,
     )
-    return Snapshot(catalogue, _next_price_at(now))
+    return Snapshot(catalogue, _next_change_at(now))
 
 
 def model_of(row: models.Model, price: Price | None, targets: tuple[Target, ...]) -> Model:
@@ -121,9 +124,13 @@ def credential_of(row: models.Credential) -> CredentialSecret | None:
 
 
 def target_of(
-    mapping: models.Mapping, provider: models.Provider, pool: tuple[CredentialSecret, ...] | None
+    mapping: models.Mapping,
+    provider: models.Provider,
+    pool: tuple[CredentialSecret, ...] | None,
+    cost: Price | None,
 ) -> Target | None:
-    """None when the provider cannot be called: its kind is unknown, or it lacks a credential."""
+    """None when the provider cannot be called: its kind is unknown, or it lacks a credential. `cost`
+    is what the operator pays now, None when that is unknown."""
     kind = KINDS.get(provider.kind)
     if kind is None or not (provider.base_url or kind.base_url):
         return None
@@ -139,7 +146,7 @@ def target_of(
         actual_model=mapping.actual_model,
         priority=mapping.priority,
         weight=mapping.weight,
-        cost=cost_of(mapping) or FREE,
+        cost=cost,
         timeouts=Timeouts(
             connect=provider.connect_timeout,
             first_byte=provider.first_byte_timeout,
@@ -158,48 +165,40 @@ def needs_credential(provider: models.Provider, kind: Kind) -> bool:
     return kind.auth != "none" and not is_own_server
 
 
-def cost_of(mapping: models.Mapping) -> Price | None:
-    """What the operator pays; None when nobody entered it."""
-    if mapping.cost_input is None or mapping.cost_output is None:
-        return None
-    return prices.price(
-        input=mapping.cost_input,
-        output=mapping.cost_output,
-        cache_read=mapping.cost_cache_read,
-        cache_write=mapping.cost_cache_write,
-        cache_write_1h=mapping.cost_cache_write_1h,
-        web_search=mapping.cost_web_search,
-    )
+def price_by_markup(costs: Sequence[Price | None], markup: Decimal) -> Price | None:
+    """The dearest of the mappings' costs and `markup`: whichever of them answers, nothing is sold
+    under cost. None while there is none, or one is unknown."""
+    known = [cost for cost in costs if cost is not None]
+    return prices.with_markup(prices.dearest(known), markup) if known and len(known) == len(costs) else None
 
 
-def price_of(row: models.ModelPrice) -> Price:
-    return prices.price(
-        input=row.input,
-        output=row.output,
-        cache_read=row.cache_read,
-        cache_write=row.cache_write,
-        cache_write_1h=row.cache_write_1h,
-        web_search=row.web_search,
-    )
+def _price(row: models.Model, current: models.ModelPrice | None, costs: Sequence[Price | None]) -> Price | None:
+    """What customers pay; None (then the gateway refuses the model) when nobody has decided it.
 
-
-def _price(row: models.Model, current: models.ModelPrice | None, cost: Price | None) -> Price | None:
-    """What customers pay; None (then the gateway refuses the model) when nobody has decided it."""
+    The costs are those of all enabled mappings to enabled providers: the price of a markup does not
+    move because a provider's credential fails."""
     if row.markup is not None:
-        return None if cost is None else prices.with_markup(cost, row.markup)
-    return None if current is None else price_of(current)
+        return price_by_markup(costs, row.markup)
+    return None if current is None else current.price
 
 
-def _current_prices(now: datetime) -> Mapping[int, models.ModelPrice]:
-    effective = models.ModelPrice.objects.filter(effective_from__lte=now)
-    newest = effective.filter(model=OuterRef("model")).order_by("-effective_from").values("pk")[:1]
-    return {price.model_id: price for price in effective.filter(pk=Subquery(newest))}
+DatedRow = TypeVar("DatedRow", models.ModelPrice, models.MappingCost)
 
 
-def _next_price_at(now: datetime) -> datetime | None:
-    coming = models.ModelPrice.objects.filter(effective_from__gt=now)
-    at: datetime | None = coming.aggregate(at=Min("effective_from"))["at"]
-    return at
+def _current(kind: type[DatedRow], owner: str, now: datetime) -> dict[int, DatedRow]:
+    """The rates in effect, by the id of their `owner` ("model", "mapping")."""
+    effective = kind.objects.filter(effective_from__lte=now)
+    newest = effective.filter(**{owner: OuterRef(owner)}).order_by("-effective_from").values("pk")[:1]
+    return {getattr(row, f"{owner}_id"): row for row in effective.filter(pk=Subquery(newest))}
+
+
+def _next_change_at(now: datetime) -> datetime | None:
+    """When the next price or cost takes effect."""
+    coming = (
+        kind.objects.filter(effective_from__gt=now).aggregate(at=Min("effective_from"))["at"]
+        for kind in (models.ModelPrice, models.MappingCost)
+    )
+    return min((at for at in coming if at is not None), default=None)
 
 
 def _profiles() -> tuple[Profile, dict[int, Profile], dict[int, Profile]]:
@@ -235,7 +234,7 @@ class LiveCatalogue:
         self.current = Catalogue()
         self._clock = clock
         self._monotonic = monotonic
-        self._next_price_at: datetime | None = None
+        self._next_change_at: datetime | None = None
         self._checked_at: float | None = None
         self._reachable = True
         self._refreshing = threading.Lock()
@@ -269,12 +268,12 @@ class LiveCatalogue:
 
     def _refresh(self) -> bool:
         now = self._clock()
-        price_is_due = self._next_price_at is not None and self._next_price_at <= now
-        up_to_date = self._checked_at is not None and not price_is_due
+        change_is_due = self._next_change_at is not None and self._next_change_at <= now
+        up_to_date = self._checked_at is not None and not change_is_due
         if up_to_date and models.CatalogueVersion.current() == self.current.version:
             return False
         snapshot = build_snapshot(now)
-        self._next_price_at = snapshot.next_price_at
+        self._next_change_at = snapshot.next_change_at
         self.current = snapshot.catalogue
         log.info("catalogue_built", version=snapshot.catalogue.version, models=len(snapshot.catalogue.models))
         return True

@@ -3,20 +3,23 @@
 An import creates and changes, it never deletes: what a file does not name stays as it is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.utils import timezone
 
 from providers.config_file import ROUTES, MappingEntry, ModelEntry, ProviderEntry, parse
 from providers.errors import ConfigError
 from providers.models import CatalogueEntry, Model, Provider, RouterProfile, Scope, one_change
 from providers.models import Mapping as MappingRow
 from providers.selectors import model_warnings
-from providers.services import put_credential, set_price
+from providers.services import put_credential, set_cost, set_price
 
 ROUTER_SEPARATORS = ("/", ",")
 
@@ -57,11 +60,12 @@ def import_config(text: str, *, environ: Mapping[str, str], dry_run: bool = Fals
     `$NAME` secrets come from `environ`. A dry run reports the same and changes nothing."""
     file = parse(text, environ)
     report = ImportReport(warnings=list(file.findings.warnings), ignored=list(file.findings.ignored))
+    now = timezone.now()
     with one_change():
         for provider in file.providers:
             _import_provider(provider, report)
         for model in file.models:
-            _import_model(model, report)
+            _import_model(model, report, now)
         if file.router:
             _import_router(file.router, report)
         report.warnings += model_warnings({model.name for model in file.models})
@@ -85,30 +89,46 @@ def _import_provider(entry: ProviderEntry, report: ImportReport) -> None:
         report.add(stored, f"credential {row.name}/{key.label}")
 
 
-def _import_model(entry: ModelEntry, report: ImportReport) -> None:
+def _import_model(entry: ModelEntry, report: ImportReport, now: datetime) -> None:
     row = Model.objects.filter(name=entry.name).first() or Model(name=entry.name)
     report.add(_put(row, entry.values, entry.path), f"model {row.name}")
     if entry.rates is not None:
-        new = Model.objects.filter(pk=row.pk, prices=None).exists()
-        try:
-            priced = set_price(model=row, rates=entry.rates)
-        except ValidationError as error:
-            raise ConfigError(f"{entry.path}: {'; '.join(error.messages)}") from None
-        outcome = Outcome.UNCHANGED if not priced else Outcome.CREATED if new else Outcome.CHANGED
-        report.add(outcome, f"price of {row.name}")
-    listed = [_import_mapping(row, mapping, report) for mapping in entry.mappings]
+        is_new = not row.prices.exists()
+        with _naming(entry.path):
+            is_set = set_price(model=row, rates=entry.rates, now=now)
+        report.add(_outcome(is_set, is_new), f"price of {row.name}")
+    listed = [_import_mapping(row, mapping, report, now) for mapping in entry.mappings]
     for other in MappingRow.objects.filter(model=row).exclude(pk__in=listed).select_related("provider", "model"):
         report.add(Outcome.SKIPPED, f"mapping {other}", "the file does not list it, so it stays")
 
 
-def _import_mapping(model: Model, entry: MappingEntry, report: ImportReport) -> int:
+def _import_mapping(model: Model, entry: MappingEntry, report: ImportReport, now: datetime) -> int:
     provider = Provider.objects.filter(name__iexact=entry.provider).first()
     if provider is None:
         raise ConfigError(f"{entry.path}.provider: no provider is named {entry.provider!r}.")
     row = MappingRow.objects.filter(model=model, provider=provider, actual_model=entry.actual_model).first()
     row = row or MappingRow(model=model, provider=provider, actual_model=entry.actual_model)
     report.add(_put(row, entry.values, entry.path), f"mapping {row}")
+    if entry.rates is not None:
+        is_new = not row.costs.exists()
+        with _naming(f"{entry.path}.cost"):
+            is_set = set_cost(mapping=row, rates=entry.rates, now=now)
+        report.add(_outcome(is_set, is_new), f"cost of {row}")
     return int(row.pk)
+
+
+def _outcome(is_set: bool, is_new: bool) -> Outcome:
+    return Outcome.UNCHANGED if not is_set else Outcome.CREATED if is_new else Outcome.CHANGED
+
+
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """What is wrong with rates becomes a ConfigError that names the entry and the column."""
+    try:
+        yield
+    except ValidationError as error:
+        where = [f"{path}.{column}: {' '.join(texts)}" for column, texts in error.message_dict.items()]
+        raise ConfigError("\n".join(where)) from None
 
 
 def _import_router(values: Mapping[str, Any], report: ImportReport) -> None:
@@ -131,10 +151,7 @@ def _put(row: CatalogueEntry, values: Mapping[str, Any], path: str, *, exclude: 
     outcome = Outcome.CHANGED if row.pk else Outcome.CREATED
     for column in changed:
         setattr(row, column, values[column])
-    try:
+    with _naming(path):
         row.full_clean(exclude=exclude)
-    except ValidationError as error:
-        where = [f"{path}.{column}: {' '.join(texts)}" for column, texts in error.message_dict.items()]
-        raise ConfigError("\n".join(where)) from None
     row.save()
     return outcome

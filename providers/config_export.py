@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
 from providers.config_file import PATTERNS, ROUTES, TIMEOUTS
-from providers.models import DEFAULTS, Credential, Mapping, Model, Provider, RouterProfile, Scope
+from providers.models import DEFAULTS, Credential, DatedRates, Mapping, Model, Provider, RouterProfile, Scope
 from providers.prices import plain
-from providers.selectors import current_price
+from providers.selectors import current_cost, current_price
 from providers.services import RATES
 
 ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -106,18 +106,24 @@ def _prices(model: Model) -> list[str]:
     if model.markup is not None:
         return [_line("markup", model.markup)]
     price = current_price(model)
-    return [] if price is None else _rates({rate: getattr(price, rate) for rate in RATES})
+    return [] if price is None else _rates(price)
 
 
-def _rates(rates: dict[str, Decimal | None]) -> list[str]:
+def _rates(row: DatedRates) -> list[str]:
     """Lines of the rates that are entered; web searches free of charge need no line."""
-    return [
+    rates = {rate: getattr(row, rate) for rate in RATES}
+    lines = [
         _line(rate, value) for rate, value in rates.items() if value is not None and (value or rate != "web_search")
     ]
+    if row.tiers:
+        items = [f"{{ {', '.join(_line(key, value) for key, value in tier.items())} }}" for tier in row.tiers]
+        lines.append(f"tiers = [{', '.join(items)}]")
+    return lines
 
 
 def _mapping(row: Mapping) -> str:
-    cost = _rates({rate: getattr(row, f"cost_{rate}") for rate in RATES})
+    known = current_cost(row)
+    cost = [] if known is None else _rates(known)
     lines = [
         _line("provider", row.provider.name),
         _line("actual_model", row.actual_model),

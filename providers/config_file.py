@@ -13,10 +13,11 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ValidationError
 
-from providers import fields
+from providers import fields, tiers
 from providers.config_tables import Findings, Table
 from providers.errors import ConfigError
 from providers.kinds import KINDS
+from providers.prices import CLASSES
 from providers.services import RATES
 
 ROUTES = ("default", "think", "websearch", "image", "long_context", "background", "subagent", "safety")
@@ -30,6 +31,10 @@ NOT_SUPPORTED = {
     "choose the kind vertex."
 }
 ENVIRONMENT_NAME = re.compile(r"\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\})")
+
+
+Rates = Mapping[str, Any]
+"""RATES as Decimals or None, and `tiers` as stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,7 @@ class MappingEntry:
     provider: str
     actual_model: str
     values: Mapping[str, Any]
+    rates: Rates | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +69,7 @@ class ModelEntry:
     path: str
     name: str
     values: Mapping[str, Any]
-    rates: Mapping[str, Decimal | None] | None
+    rates: Rates | None
     mappings: tuple[MappingEntry, ...]
 
 
@@ -260,15 +266,28 @@ def _model(table: Table) -> ModelEntry:
     return entry
 
 
-def _rates(table: Table) -> Mapping[str, Decimal | None] | None:
+def _rates(table: Table) -> Rates | None:
     """The rates in a table (a model's prices, a mapping's cost); None when it has none."""
-    rates = {rate: table.decimal(rate) for rate in RATES}
-    if all(value is None for value in rates.values()):
+    rates: dict[str, Any] = {rate: table.decimal(rate) for rate in RATES}
+    rates["tiers"] = _tiers(table)
+    if not any(value is not None and value != [] for value in rates.values()):
         return None
     for rate in ("input", "output"):
         if rates[rate] is None:
             table.problem(rate, "is required beside the other prices.")
     return rates
+
+
+def _tiers(table: Table) -> tiers.Tiers:
+    rows = []
+    for item in table.tables("tiers"):
+        rows.append({"above": item.whole("above", minimum=1), **{rate: item.decimal(rate) for rate in CLASSES}})
+        item.leftovers()
+    try:
+        return tiers.stored(rows)
+    except ValueError as error:
+        table.problem("tiers", str(error))
+        return []
 
 
 def _mapping(table: Table) -> MappingEntry:
@@ -279,14 +298,14 @@ def _mapping(table: Table) -> MappingEntry:
         "enabled": table.flag("enabled"),
     }
     rates = _rates(cost) if cost is not None else None
-    values = {column: value for column, value in values.items() if value is not None}
     if cost is not None:
         cost.leftovers()
-    if rates is not None:
-        values |= {f"cost_{rate}": value for rate, value in rates.items()}
-        values["cost_web_search"] = rates["web_search"] or Decimal(0)
     entry = MappingEntry(
-        path=table.path, provider=table.required("provider"), actual_model=table.required("actual_model"), values=values
+        path=table.path,
+        provider=table.required("provider"),
+        actual_model=table.required("actual_model"),
+        values={column: value for column, value in values.items() if value is not None},
+        rates=rates,
     )
     table.leftovers()
     return entry

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import structlog
 from django.conf import settings
 
-from providers.catalogue import cost_of, credential_of, model_of, target_of
+from providers.catalogue import credential_of, model_of, target_of
 from providers.errors import ProvidersError, UpstreamError
 from providers.kinds import KINDS
 from providers.models import Mapping, Provider
+from providers.selectors import current_cost
 from providers.types import CredentialSecret, Model, Target, Timeouts
 
 MAX_TOKENS = 16
@@ -63,7 +64,7 @@ def _cheapest(provider: Provider) -> tuple[Target, Model]:
     pool = tuple(credential for row in rows if (credential := credential_of(row)))
     if rows and not pool:
         raise _NotCallable("No credential can be decrypted with CCM_ENCRYPTION_KEYS: enter the secret again.")
-    target = target_of(mapping, provider, pool or None)
+    target = target_of(mapping, provider, pool or None, None)
     if target is None:
         raise _NotCallable("This provider has no enabled credential: add one, then test again.")
     return replace(target, timeouts=PATIENCE), model_of(mapping.model, None, ())
@@ -71,7 +72,7 @@ def _cheapest(provider: Provider) -> tuple[Target, Model]:
 
 def _dearness(mapping: Mapping) -> tuple[bool, int, int]:
     """Known costs first, the lowest of them first."""
-    cost = cost_of(mapping)
+    cost = current_cost(mapping)
     return cost is None, cost.output if cost else 0, mapping.pk
 
 

@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 
+from providers import tiers
 from providers.kinds import KINDS
 from providers.prices import plain
 
@@ -54,6 +55,55 @@ class UsdPerThousand(_Usd):
 
     digits = 12
     places = 6
+
+
+class _TiersInput(forms.CharField):
+    """A line for each tier, which is easier to write than JSON."""
+
+    widget = forms.Textarea
+
+    def prepare_value(self, value: Any) -> Any:
+        return tiers.lines(value) if isinstance(value, list) else value
+
+    def to_python(self, value: Any) -> Any:
+        try:
+            return tiers.from_lines(super().to_python(value) or "")
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        try:
+            return bool(self.to_python(data) != (initial or []))
+        except ValidationError:
+            return True
+
+
+class TiersField(models.JSONField):
+    """Long-context tiers, as `providers.tiers` stores them."""
+
+    empty_values = (None, "")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.update(default=list, blank=True, validators=[valid_tiers])
+        super().__init__(*args, **kwargs)
+
+    def deconstruct(self) -> Any:
+        name, path, args, kwargs = super().deconstruct()
+        for fixed in ("default", "blank", "validators"):
+            kwargs.pop(fixed, None)
+        return name, path, args, kwargs
+
+    def formfield(self, **kwargs: Any) -> Any:
+        return models.Field.formfield(self, **{**kwargs, "form_class": _TiersInput, "required": False})
+
+
+def valid_tiers(value: Any) -> None:
+    try:
+        canonical = tiers.stored(value)
+    except ValueError as error:
+        raise ValidationError(str(error)) from None
+    if canonical != value:
+        raise ValidationError("Tiers are stored in one form only: use providers.tiers.stored.")
 
 
 class RouteField(models.CharField):  # type: ignore[type-arg]

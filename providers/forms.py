@@ -6,12 +6,20 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.utils import timezone
-from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import (
+    UnfoldAdminPasswordWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+)
 
 from providers.config_file import ROUTES
-from providers.models import Credential, Model, ModelPrice, RouterProfile
+from providers.models import Credential, Mapping, MappingCost, Model, ModelPrice, RouterProfile
+from providers.selectors import current_cost
+from providers.services import RATES, set_cost
 
 OFF = "-"
+COSTS = (*RATES, "tiers")
 NOT_SET = "— not set here —"
 SWITCHES = ("think_in_plan_mode", "pin_explicit_model")
 # The values are those of Django's select for yes, no and neither.
@@ -78,6 +86,7 @@ class PriceForm(forms.ModelForm):  # type: ignore[type-arg]
             "cache_write",
             "cache_write_1h",
             "web_search",
+            "tiers",
         )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -93,6 +102,79 @@ class PriceForm(forms.ModelForm):  # type: ignore[type-arg]
         if moment < now:
             raise forms.ValidationError("A price begins now or later: what is past was charged already.")
         return moment
+
+
+COST_HELP = {
+    "input": "What you pay from now on, USD per million tokens. Empty: unknown.",
+    "cache_read": "Empty: the input cost.",
+    "cache_write": "Empty: 1.25 times the input cost.",
+    "cache_write_1h": "Empty: twice the input cost.",
+    "web_search": "USD per 1000 searches.",
+    "tiers": "For the whole of a request with more input tokens: 200000: input 6, output 22.5 (one a line)",
+}
+
+
+def _cost_field(name: str) -> Any:
+    column = MappingCost._meta.get_field(name)
+    field = column.formfield(required=False, label=f"cost {column.verbose_name}", help_text=COST_HELP.get(name, ""))  # type: ignore[union-attr]
+    assert field is not None
+    field.widget = UnfoldAdminTextareaWidget(attrs={"rows": 2}) if name == "tiers" else UnfoldAdminTextInputWidget()
+    field.initial = None
+    return field
+
+
+class MappingForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A mapping with its cost. A changed cost is a new row that holds from now on."""
+
+    cost_input = _cost_field("input")
+    cost_output = _cost_field("output")
+    cost_cache_read = _cost_field("cache_read")
+    cost_cache_write = _cost_field("cache_write")
+    cost_cache_write_1h = _cost_field("cache_write_1h")
+    cost_web_search = _cost_field("web_search")
+    cost_tiers = _cost_field("tiers")
+
+    class Meta:
+        model = Mapping
+        fields = ("provider", "actual_model", "priority", "weight", "enabled")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.known = current_cost(self.instance) if self.instance.pk else None
+        if self.known is not None:
+            self.initial.update({f"cost_{name}": getattr(self.known, name) for name in COSTS})
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        self.moment = timezone.now()
+        self.cost = {name: cleaned.get(f"cost_{name}") for name in COSTS}
+        entered = any(
+            value not in {None, ""} for name, value in self.cost.items() if name not in {"web_search", "tiers"}
+        )
+        if not entered and not self.cost["web_search"] and not self.cost["tiers"]:
+            if self.known is not None and not self.errors:
+                self.add_error("cost_input", "The cost is known and cannot become unknown: enter it, 0 if it is free.")
+            self.cost = {}
+            return cleaned
+        for name in ("input", "output"):
+            if self.cost[name] is None and f"cost_{name}" not in self.errors:
+                self.add_error(f"cost_{name}", "Enter both the input and the output cost, or neither.")
+        if not self.errors:
+            self._check_rates()
+        return cleaned
+
+    def _check_rates(self) -> None:
+        try:
+            MappingCost(**{**self.cost, "web_search": self.cost["web_search"] or 0}).clean()
+        except forms.ValidationError as error:
+            for name, texts in error.message_dict.items():
+                self.add_error(f"cost_{name}", texts)
+
+    def save(self, commit: bool = True) -> Any:
+        mapping = super().save(commit=commit)
+        if commit and self.cost:
+            set_cost(mapping=mapping, rates=self.cost, now=self.moment)
+        return mapping
 
 
 class RouterProfileForm(forms.ModelForm):  # type: ignore[type-arg]

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
 from django.db import models, transaction
@@ -19,11 +20,11 @@ from django.utils import timezone
 
 from accounts import changes
 from accounts.models import ApiKey, Organization
-from providers import crypto, fields
+from providers import crypto, fields, prices
 from providers.errors import ConfigError
-from providers.fields import RouteField, UsdPerMillion, UsdPerThousand
+from providers.fields import RouteField, TiersField, UsdPerMillion, UsdPerThousand
 from providers.kinds import KINDS
-from providers.types import Timeouts
+from providers.types import Price, Timeouts
 
 DEFAULTS = Timeouts()
 Row = TypeVar("Row", bound=models.Model)
@@ -218,7 +219,7 @@ class Model(CatalogueEntry):
         null=True,
         blank=True,
         validators=[MinValueValidator(0)],
-        help_text="Instead of prices: customers pay the first mapping's cost and this share of it more (0.20 is 20%).",
+        help_text="Instead of prices: customers pay the dearest mapping's cost and this share more (0.20 is 20%).",
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -229,11 +230,19 @@ class Model(CatalogueEntry):
         return self.name
 
 
-class ModelPrice(CatalogueEntry):
-    """What customers pay for a model from a moment on. Never changed once it is effective:
-    a new price is a new row."""
+class DatedQuerySet(CatalogueQuerySet[Row]):
+    @transaction.atomic
+    def update(self, **values: Any) -> int:
+        """Raises ConfigError when a row is effective already."""
+        if self.filter(effective_from__lte=timezone.now()).exists():
+            raise ConfigError("A price or cost that is effective cannot be changed. Add a new one.")
+        return super().update(**values)
 
-    model = models.ForeignKey(Model, on_delete=models.CASCADE, related_name="prices")
+
+class DatedRates(CatalogueEntry):
+    """What a model's or mapping's tokens cost from a moment on. Never changed once it is effective:
+    new rates are a new row."""
+
     effective_from = models.DateTimeField(default=timezone.now)
     input = UsdPerMillion(help_text="USD per million tokens.")
     output = UsdPerMillion(help_text="USD per million tokens.")
@@ -243,6 +252,51 @@ class ModelPrice(CatalogueEntry):
         "cache write, 1 hour", null=True, blank=True, help_text="Empty: twice the input price."
     )
     web_search = UsdPerThousand(default=0, help_text="USD per 1000 searches.")
+    tiers = TiersField(
+        "long-context tiers",
+        help_text="For the whole of a request with more input tokens than this, cached ones included; a line each: "
+        "200000: input 6, output 22.5, cache_read 0.6",
+    )
+
+    objects: ClassVar[Any] = DatedQuerySet.as_manager()
+
+    class Meta:
+        abstract = True
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Raises ConfigError when the row is effective already: it may stand on invoices."""
+        rows = type(self)._default_manager
+        if self.pk and rows.filter(pk=self.pk, effective_from__lte=timezone.now()).exists():
+            raise ConfigError(f"The price of {self} is effective: it cannot be changed. Add a new one.")
+        super().save(*args, **kwargs)
+
+    def clean(self) -> None:
+        if self.tiers and self.input is not None and self.output is not None:
+            try:
+                cheaper = prices.tier_below(self.price)
+            except (ValueError, KeyError, TypeError):  # the fields' own validators say what is wrong
+                return
+            if cheaper:
+                raise ValidationError({"tiers": cheaper})
+
+    @property
+    def price(self) -> Price:
+        """In nanos, what is left empty filled in. Raises ValueError for what is no whole nano."""
+        return prices.price(
+            input=self.input,
+            output=self.output,
+            cache_read=self.cache_read,
+            cache_write=self.cache_write,
+            cache_write_1h=self.cache_write_1h,
+            web_search=self.web_search,
+            tiers=self.tiers,
+        )
+
+
+class ModelPrice(DatedRates):
+    """What customers pay for a model from a moment on."""
+
+    model = models.ForeignKey(Model, on_delete=models.CASCADE, related_name="prices")
 
     class Meta:
         ordering = ("model", "-effective_from")
@@ -253,15 +307,9 @@ class ModelPrice(CatalogueEntry):
     def __str__(self) -> str:
         return f"{self.model} from {self.effective_from:%Y-%m-%d %H:%M}"
 
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        """Raises ConfigError when the row is effective already: it may stand on invoices."""
-        if self.pk and ModelPrice.objects.filter(pk=self.pk, effective_from__lte=timezone.now()).exists():
-            raise ConfigError(f"The price of {self} is effective: it cannot be changed. Add a new one.")
-        super().save(*args, **kwargs)
-
 
 class Mapping(CatalogueEntry):
-    """Model -> a provider's own model name, and what the operator pays for it."""
+    """Model -> a provider's own model name."""
 
     model = models.ForeignKey(Model, on_delete=models.CASCADE, related_name="mappings")
     provider = models.ForeignKey(Provider, on_delete=models.CASCADE, related_name="mappings")
@@ -269,28 +317,76 @@ class Mapping(CatalogueEntry):
     priority = models.PositiveSmallIntegerField(default=1, help_text="1 first; equal priorities share by weight.")
     weight = models.PositiveSmallIntegerField(default=1, validators=[MinValueValidator(1)])
     enabled = models.BooleanField(default=True)
-    cost_input = UsdPerMillion(null=True, blank=True, help_text="What you pay, USD per million tokens. Empty: unknown.")
-    cost_output = UsdPerMillion(null=True, blank=True)
-    cost_cache_read = UsdPerMillion(null=True, blank=True, help_text="Empty: the input cost.")
-    cost_cache_write = UsdPerMillion(null=True, blank=True, help_text="Empty: 1.25 times the input cost.")
-    cost_cache_write_1h = UsdPerMillion(
-        "cost cache write, 1 hour", null=True, blank=True, help_text="Empty: twice the input cost."
-    )
-    cost_web_search = UsdPerThousand(default=0, help_text="USD per 1000 searches.")
 
     class Meta:
         ordering = ("model", "priority", "id")
         constraints = (
             models.UniqueConstraint(fields=("model", "provider", "actual_model"), name="providers_mapping_once"),
-            models.CheckConstraint(
-                condition=Q(cost_input=None, cost_output=None) | Q(cost_input__isnull=False, cost_output__isnull=False),
-                name="providers_mapping_cost_whole",
-                violation_error_message="Enter both the input and the output cost, or neither.",
-            ),
         )
 
     def __str__(self) -> str:
         return f"{self.model} → {self.provider} {self.actual_model}"
+
+
+class MappingCost(DatedRates):
+    """What the operator pays a provider for a mapping's tokens from a moment on. A mapping without
+    one has an unknown cost."""
+
+    mapping = models.ForeignKey(Mapping, on_delete=models.CASCADE, related_name="costs")
+
+    class Meta:
+        ordering = ("mapping", "-effective_from")
+        constraints = (
+            models.UniqueConstraint(fields=("mapping", "effective_from"), name="providers_cost_once_a_moment"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.mapping} from {self.effective_from:%Y-%m-%d %H:%M}"
+
+
+class Decision(models.TextChoices):
+    PENDING = "pending", "Pending"
+    APPROVED = "approved", "Approved"
+    REJECTED = "rejected", "Rejected"
+    OUTDATED = "outdated", "Outdated"
+
+
+class PriceProposal(models.Model):
+    """New rates that the price source, or a changed cost, calls for; an operator decides on them.
+
+    With a mapping it is about that mapping's cost, without one about the model's price. `old` and
+    `new` are rates as `prices.rates_of` tells them, amounts as text; `old` is None when it was unknown."""
+
+    model = models.ForeignKey(Model, on_delete=models.CASCADE, related_name="proposals")
+    mapping = models.ForeignKey(Mapping, null=True, blank=True, on_delete=models.CASCADE, related_name="proposals")
+    old: "models.JSONField[Any, Any]" = models.JSONField(null=True, blank=True)
+    new: "models.JSONField[Any, Any]" = models.JSONField()
+    source = models.CharField(max_length=200, help_text="Where the new rates come from.")
+    source_version = models.CharField(max_length=60)
+    state = models.CharField(max_length=10, choices=Decision.choices, default=Decision.PENDING)
+    created_at = models.DateTimeField(default=timezone.now)
+    decided_at = models.DateTimeField(null=True, blank=True)
+    decided_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("mapping",),
+                condition=Q(state=Decision.PENDING, mapping__isnull=False),
+                name="providers_one_pending_cost",
+            ),
+            models.UniqueConstraint(
+                fields=("model",),
+                condition=Q(state=Decision.PENDING, mapping__isnull=True),
+                name="providers_one_pending_price",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"cost of {self.mapping}" if self.mapping_id else f"price of {self.model}"
 
 
 class Scope(models.TextChoices):

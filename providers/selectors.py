@@ -7,12 +7,13 @@ from django.utils import timezone
 
 from providers.catalogue import build, needs_credential
 from providers.kinds import KINDS
-from providers.models import Model, ModelPrice, Provider
-from providers.prices import usd
+from providers.models import Decision, Mapping, MappingCost, Model, ModelPrice, PriceProposal, Provider
+from providers.prices import at, usd
 from providers.types import Model as CatalogueModel
+from providers.types import Price
 
 # Cache writes are left out: where they are not entered, their cost is an assumption.
-COMPARED = ("input", "output", "cache_read", "web_search")
+COMPARED = ("input", "output", "cache_read")
 
 
 def current_price(model: Model, now: datetime | None = None) -> ModelPrice | None:
@@ -20,6 +21,13 @@ def current_price(model: Model, now: datetime | None = None) -> ModelPrice | Non
     effective = ModelPrice.objects.filter(model=model, effective_from__lte=now or timezone.now())
     price: ModelPrice | None = effective.order_by("-effective_from").first()
     return price
+
+
+def current_cost(mapping: Mapping, now: datetime | None = None) -> MappingCost | None:
+    """What the operator pays for the mapping by now; None when nobody has entered it."""
+    effective = MappingCost.objects.filter(mapping=mapping, effective_from__lte=now or timezone.now())
+    cost: MappingCost | None = effective.order_by("-effective_from").first()
+    return cost
 
 
 def models_without_price() -> list[str]:
@@ -52,10 +60,34 @@ def _warnings_about(model: CatalogueModel) -> list[str]:
         warnings.append(f"model {model.name} has no price: requests for it are refused until it has one.")
         return warnings
     for target in model.targets:
-        dearer = [name for name in COMPARED if getattr(target.cost, name) > getattr(model.price, name)]
-        warnings += [
-            f"model {model.name}: {target.provider} costs {usd(getattr(target.cost, name))} for {name}, "
-            f"customers pay {usd(getattr(model.price, name))}."
-            for name in dearer
-        ]
+        if target.cost is not None:
+            warnings += [f"model {model.name}: {loss}" for loss in _losses(target.provider, target.cost, model.price)]
     return warnings
+
+
+def _losses(provider: str, cost: Price, price: Price) -> list[str]:
+    """Where customers pay less than the operator does, a sentence each, for short and long requests."""
+    found = []
+    if cost.web_search > price.web_search:
+        found.append(f"{provider} costs {usd(cost.web_search)} for web_search, customers pay {usd(price.web_search)}.")
+    for above in (0, *sorted({tier.above for rates in (cost, price) for tier in rates.tiers})):
+        paid, asked = at(cost, above + 1), at(price, above + 1)
+        length = f" above {above} tokens" if above else ""
+        found += [
+            f"{provider} costs {usd(getattr(paid, name))} for {name}{length}, "
+            f"customers pay {usd(getattr(asked, name))}."
+            for name in COMPARED
+            if getattr(paid, name) > getattr(asked, name)
+        ]
+    return found
+
+
+def mappings_without_cost() -> list[str]:
+    """Enabled mappings whose cost is unknown: their requests count without margin."""
+    rows = Mapping.objects.filter(enabled=True, provider__enabled=True, model__enabled=True)
+    unknown = rows.exclude(costs__effective_from__lte=timezone.now()).select_related("model", "provider")
+    return [str(row) for row in unknown]
+
+
+def pending_proposals() -> int:
+    return PriceProposal.objects.filter(state=Decision.PENDING).count()

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 import structlog
 from django.db import transaction
@@ -12,12 +13,14 @@ from django.utils import timezone
 from providers import crypto
 from providers.crypto import CannotDecrypt
 from providers.errors import ConfigError
-from providers.models import Credential, Model, ModelPrice, Provider
-from providers.selectors import current_price
+from providers.models import Credential, DatedRates, MappingCost, Model, ModelPrice, Provider
+from providers.models import Mapping as MappingRow
+from providers.prices import CLASSES
+from providers.selectors import current_cost, current_price
 
 log = structlog.get_logger("ccm.providers")
 
-RATES = ("input", "output", "cache_read", "cache_write", "cache_write_1h", "web_search")
+RATES = (*CLASSES, "web_search")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,21 +31,50 @@ class Rotation:
 
 
 @transaction.atomic
-def set_price(*, model: Model, rates: Mapping[str, Decimal | None], effective_from: datetime | None = None) -> bool:
-    """Let customers pay `rates` (RATES: USD per million tokens; `web_search` USD per 1000) from
-    `effective_from`, by default from now on. False when they already do. Raises ConfigError for a
-    moment that has passed."""
+def set_price(
+    *, model: Model, rates: Mapping[str, Any], effective_from: datetime | None = None, now: datetime | None = None
+) -> bool:
+    """Let customers pay `rates` (RATES: USD per million tokens, `web_search` USD per 1000; `tiers`)
+    from `effective_from`, by default from now on. False when they already do. Raises ConfigError
+    for a moment that has passed, ValidationError for rates that are none.
+
+    `now` is the one moment of a change that sets several prices and costs."""
+    row = ModelPrice(model=model, **_wanted(rates))
+    return _add(row, current_price(model), effective_from, now)
+
+
+@transaction.atomic
+def set_cost(
+    *,
+    mapping: MappingRow,
+    rates: Mapping[str, Any],
+    effective_from: datetime | None = None,
+    now: datetime | None = None,
+) -> bool:
+    """As `set_price`: what the operator pays for the mapping's tokens."""
+    row = MappingCost(mapping=mapping, **_wanted(rates))
+    return _add(row, current_cost(mapping), effective_from, now)
+
+
+def _wanted(rates: Mapping[str, Any]) -> dict[str, Any]:
+    wanted = {name: rates.get(name) for name in RATES}
+    return {**wanted, "web_search": wanted["web_search"] or Decimal(0), "tiers": list(rates.get("tiers") or ())}
+
+
+def _add(row: DatedRates, current: DatedRates | None, begins: datetime | None, moment: datetime | None) -> bool:
+    """`current` is in effect now; `moment` is now, or a little earlier, when this change began."""
     now = timezone.now()
-    if effective_from is not None and effective_from < now:
+    if begins is not None and begins < (moment or now):
         raise ConfigError("A price can begin now or later, never in the past: requests were charged already.")
-    wanted = {name: rates.get(name) for name in RATES} | {"web_search": rates.get("web_search") or Decimal(0)}
-    if effective_from is None:
-        current = current_price(model, now)
-        if current is not None and {name: getattr(current, name) for name in RATES} == wanted:
+    if begins is None:
+        if current is not None and all(getattr(current, name) == getattr(row, name) for name in (*RATES, "tiers")):
             return False
-    price = ModelPrice(model=model, effective_from=effective_from or now, **wanted)
-    price.full_clean(exclude=("model",))
-    price.save()
+        begins = moment or now
+        if current is not None and current.effective_from >= begins:  # somebody else was faster: be the newer one
+            begins = now
+    row.effective_from = begins
+    row.full_clean(exclude=("model", "mapping"))
+    row.save()
     return True
 
 

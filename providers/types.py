@@ -9,8 +9,22 @@ from enum import StrEnum
 
 
 @dataclass(frozen=True, slots=True)
+class Tier:
+    """The prices of a whole request whose input tokens, of all input classes together, are more
+    than `above`: nano-USD per million tokens of each class."""
+
+    above: int
+    input: int
+    output: int
+    cache_read: int
+    cache_write: int
+    cache_write_1h: int
+
+
+@dataclass(frozen=True, slots=True)
 class Price:
-    """Nano-USD per million tokens of each class; `web_search` is nano-USD per search."""
+    """Nano-USD per million tokens of each class; `web_search` is nano-USD per search. `tiers`
+    ascend by `above`."""
 
     input: int
     output: int
@@ -18,6 +32,7 @@ class Price:
     cache_write: int
     cache_write_1h: int
     web_search: int = 0
+    tiers: tuple[Tier, ...] = ()
 
 
 @dataclass(slots=True)
@@ -82,7 +97,8 @@ class CredentialSecret:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A mapping chosen for a request: where it goes and what it costs the operator."""
+    """A mapping chosen for a request: where it goes and what it costs the operator, None when
+    nobody has entered that: unknown, which is not the same as free."""
 
     mapping_id: int
     provider_id: int
@@ -93,7 +109,7 @@ class Target:
     actual_model: str
     priority: int
     weight: int
-    cost: Price
+    cost: Price | None
     timeouts: Timeouts
     credentials: tuple[CredentialSecret, ...] = ()
 

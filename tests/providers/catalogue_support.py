@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from providers.models import Credential, Mapping, Model, ModelPrice, Provider
+from providers.models import Credential, Mapping, MappingCost, Model, ModelPrice, Provider
 
 SECRET = "sk-upstream-0123456789-wxyz"
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -42,5 +42,16 @@ def make_price(model: Model, input_: str, output: str, *, at: datetime = LONG_AG
 
 
 def make_mapping(model: Model, provider: Provider, **values: Any) -> Mapping:
+    """`cost_input`, `cost_output` and so on become its cost, known since long ago."""
     values.setdefault("actual_model", model.name)
-    return Mapping.objects.create(model=model, provider=provider, **values)
+    cost = {name.removeprefix("cost_"): values.pop(name) for name in list(values) if name.startswith("cost_")}
+    mapping = Mapping.objects.create(model=model, provider=provider, **values)
+    if cost:
+        make_cost(mapping, cost.pop("input"), cost.pop("output"), **cost)
+    return mapping
+
+
+def make_cost(mapping: Mapping, input_: Any, output: Any, *, at: datetime = LONG_AGO, **values: Any) -> MappingCost:
+    return MappingCost.objects.create(
+        mapping=mapping, effective_from=at, input=Decimal(input_), output=Decimal(output), **values
+    )

@@ -16,7 +16,14 @@ from providers import prices
 from providers.catalogue import LiveCatalogue, build
 from providers.models import CatalogueVersion, Credential, Mapping, Model, ModelPrice, Provider, RouterProfile
 from providers.types import Price, Profile
-from tests.providers.catalogue_support import make_credential, make_mapping, make_model, make_price, make_provider
+from tests.providers.catalogue_support import (
+    make_cost,
+    make_credential,
+    make_mapping,
+    make_model,
+    make_price,
+    make_provider,
+)
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
@@ -91,9 +98,10 @@ def test_a_model_with_its_targets_in_order():
     openai, backup = entry.targets
     assert (openai.provider, openai.wire, openai.base_url) == ("openai", "openai_chat", "https://api.openai.com/v1")
     assert (openai.weight, openai.timeouts.connect, openai.timeouts.idle) == (3, 3.0, 40.0)
+    assert openai.cost is not None
     assert openai.cost.output == 10**10
     assert (backup.wire, backup.base_url, backup.actual_model) == ("anthropic", "https://gpt.example/v1", "gpt")
-    assert backup.cost.output == 0
+    assert backup.cost is None
 
 
 @pytest.mark.django_db
@@ -123,14 +131,49 @@ def test_a_model_without_price_is_listed_without_one():
 
 
 @pytest.mark.django_db
-def test_a_markup_prices_by_the_first_target_and_not_at_all_without_a_known_cost():
+def test_a_markup_is_on_the_known_cost_and_without_one_there_is_no_price():
     model = make_model(markup=Decimal("0.2"), price=("99", "99"))
     mapping = make_mapping(model, make_provider())
     assert build(NOW).models["gpt-5.1"].price is None
-    Mapping.objects.filter(pk=mapping.pk).update(cost_input=Decimal("1.25"), cost_output=Decimal(10))
+    make_cost(mapping, "1.25", "10")
     price = build(NOW).models["gpt-5.1"].price
     assert price is not None
     assert (price.input, price.output) == (1_500_000_000, 12_000_000_000)
+
+
+@pytest.mark.django_db
+def test_a_markup_is_on_the_dearest_mapping_class_by_class_so_nothing_is_sold_under_cost():
+    model = make_model(markup=Decimal("0.1"), price=None)
+    make_mapping(model, make_provider("a"), cost_input="1", cost_output="9", cost_cache_read="0.1")
+    tiers = [{"above": 1000, "input": "4", "output": "6"}]
+    make_mapping(model, make_provider("b"), priority=2, cost_input="2", cost_output="5", cost_tiers=tiers)
+    entry = build(NOW).models["gpt-5.1"]
+    assert entry.price is not None
+    assert (entry.price.input, entry.price.output, entry.price.cache_read) == (22 * 10**8, 99 * 10**8, 22 * 10**8)
+    [tier] = entry.price.tiers
+    assert (tier.above, tier.input, tier.output) == (1000, 44 * 10**8, 99 * 10**8)
+    for target in entry.targets:
+        assert target.cost is not None
+        for tokens in (1, 1000, 1001):
+            for name in prices.CLASSES:
+                assert getattr(prices.at(entry.price, tokens), name) >= getattr(prices.at(target.cost, tokens), name)
+    make_mapping(model, make_provider("c"), priority=3)
+    assert build(NOW).models["gpt-5.1"].price is None, "a mapping of unknown cost might be dearer"
+
+
+@pytest.mark.django_db
+def test_a_markup_s_price_does_not_move_when_a_credential_fails():
+    model = make_model(markup=Decimal("0"), price=None)
+    make_mapping(model, make_provider("a"), cost_input="1", cost_output="2")
+    dear = make_provider("b")
+    make_mapping(model, dear, cost_input="3", cost_output="4")
+    before = build(NOW).models["gpt-5.1"].price
+    dear.credentials.update(enabled=False)
+    assert build(NOW).models["gpt-5.1"].price == before
+    Provider.objects.filter(pk=dear.pk).update(enabled=False)
+    after = build(NOW).models["gpt-5.1"].price
+    assert after is not None
+    assert after.input == 10**9
 
 
 @pytest.mark.django_db
@@ -153,7 +196,7 @@ def test_the_number_of_queries_does_not_grow(django_assert_max_num_queries: Any)
     for number in range(10):
         provider = make_provider(f"p{number}")
         make_mapping(make_model(f"m{number}"), provider)
-    with django_assert_max_num_queries(10):
+    with django_assert_max_num_queries(11):
         build(NOW)
 
 

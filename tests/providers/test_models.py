@@ -163,13 +163,35 @@ def test_a_trailing_slash_is_dropped():
     assert provider.base_url == "http://localhost:8080/v1"
 
 
-def test_a_cost_has_input_and_output_or_neither():
-    mapping = make_mapping(make_model(), make_provider())
-    mapping.cost_input = Decimal(1)
-    with pytest.raises(ValidationError, match="both"):
-        mapping.full_clean()
-    with pytest.raises(IntegrityError), transaction.atomic():
-        mapping.save()
+@pytest.mark.parametrize(
+    ("tiers", "words"),
+    [
+        ([{"above": 1000, "input": "0.9", "output": "10"}], "0.9 for input above 1000 tokens is less than the 1.25"),
+        ([{"above": 5, "input": "2", "output": "10"}, {"above": 9, "input": "1.5", "output": "10"}], "is less than"),
+        ([{"above": 9, "input": "2", "output": "10"}, {"above": 9, "input": "3", "output": "10"}], "Tiers rise"),
+        ([{"above": 0, "input": "2", "output": "10"}], "above a whole number"),
+        ([{"above": 9, "input": "2"}], "needs a price for output"),
+        ([{"above": 9, "input": "-2", "output": "10"}], "must be a number from 0"),
+        ([{"above": 9, "input": "2.0000000001", "output": "10"}], "more than 9 decimals"),
+        ([{"above": 9, "input": "2", "output": "10", "web_search": "1"}], "has no 'web_search'"),
+        ([{"above": n, "input": "2", "output": "10"} for n in range(1, 10)], "at most 8 tiers"),
+        ([{"above": 9, "input": "2.0", "output": "10"}], "one form only"),
+        ("9: input 2", "are a list"),
+    ],
+)
+def test_tiers_that_cannot_be_meant_are_refused_in_words(tiers, words):
+    price = ModelPrice(model=make_model(price=None), input=Decimal("1.25"), output=Decimal(10), tiers=tiers)
+    with pytest.raises(ValidationError) as caught:
+        price.full_clean()
+    assert words in str(caught.value.message_dict["tiers"])
+
+
+def test_an_effective_row_is_not_changed_by_a_bulk_update_either():
+    model = make_model()
+    with pytest.raises(ConfigError, match="cannot be changed"):
+        ModelPrice.objects.filter(model=model).update(input=Decimal(9))
+    make_price(model, "1", "1", at=timezone.now() + timedelta(days=1))
+    ModelPrice.objects.filter(effective_from__gt=timezone.now()).update(input=Decimal(9))
 
 
 def test_a_pattern_that_does_not_compile_is_refused():

@@ -95,7 +95,10 @@ def tier_below(price: Price) -> str:
         for name in CLASSES:
             if getattr(tier, name) < getattr(below, name):
                 less = f"{usd(getattr(tier, name))} for {name} above {tier.above} tokens"
-                return f"{less} is less than the {usd(getattr(below, name))} below that: a longer request costs more."
+                return (
+                    f"{less} is less than the {usd(getattr(below, name))} below that, and a longer request must not be "
+                    "cheaper. (A price that is left out follows the input price.)"
+                )
         below = tier
     return ""
 

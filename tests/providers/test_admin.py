@@ -1,18 +1,34 @@
 """The operators' pages for providers, models, prices and routes."""
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission
 from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
 from accounts.models import User
+from providers import prices
 from providers.catalogue import LiveCatalogue
 from providers.connection import ConnectionResult
-from providers.models import Credential, Mapping, Model, ModelPrice, Provider, RouterProfile
-from tests.providers.catalogue_support import SECRET, make_mapping, make_model, make_provider
+from providers.models import (
+    Credential,
+    Decision,
+    Mapping,
+    MappingCost,
+    Model,
+    ModelPrice,
+    PriceProposal,
+    Provider,
+    RouterProfile,
+)
+from providers.price_source import SourcePrice
+from providers.proposals import propose
+from tests.providers.catalogue_support import SECRET, make_cost, make_mapping, make_model, make_provider
 
 pytestmark = pytest.mark.django_db
 
@@ -273,3 +289,141 @@ def test_deleting_a_provider_takes_its_mappings_out_of_the_catalogue(operator):
     operator.post(reverse("admin:providers_provider_delete", args=(provider.pk,)), {"post": "yes"})
     assert not Mapping.objects.exists()
     assert Model.objects.get().name == "m"
+
+
+def mapping_row(mapping: Mapping, **values: Any) -> dict[str, Any]:
+    row = {"id": mapping.pk, "model": mapping.model_id, "provider": mapping.provider_id, "priority": 1, "weight": 1}
+    values = {**row, "actual_model": mapping.actual_model, "enabled": "on", **values}
+    return {f"mappings-0-{name}": value for name, value in values.items()}
+
+
+def test_a_changed_cost_is_a_new_row_and_the_same_cost_is_none(operator):
+    mapping = make_mapping(make_model("m"), make_provider("acme"), cost_input="0.5", cost_output="10")
+    url = reverse("admin:providers_model_change", args=(mapping.model_id,))
+
+    def save(**costs: str) -> str:
+        form = model_form() | management("mappings", 1, 1) | mapping_row(mapping, **costs)
+        return operator.post(url, form, follow=True).content.decode()
+
+    same = {"cost_input": "0.5", "cost_output": "10", "cost_web_search": "0"}
+    save(**same)
+    assert MappingCost.objects.count() == 1
+    save(**same | {"cost_output": "12", "cost_tiers": "200,000: input 1, output $18, cache_read 1"})
+    old, new = MappingCost.objects.order_by("effective_from")
+    assert (old.output, new.output) == (10, 12)
+    assert new.tiers == [{"above": 200000, "input": "1", "output": "18", "cache_read": "1"}]
+    page = operator.get(url).content.decode()
+    assert "200000: input 1, output 18, cache_read 1</textarea>" in page
+    for wrong, words in (
+        ({"cost_input": ""}, "Enter both the input and the output cost, or neither."),
+        ({"cost_input": "", "cost_output": "", "cost_web_search": ""}, "cannot become unknown"),
+        ({"cost_tiers": "a lot: input 3"}, "is not a tier"),
+        ({"cost_tiers": "5: input 3"}, "needs a price for output"),
+        ({"cost_tiers": "5: input 0.1, output 99"}, "a longer request must not be cheaper"),
+    ):
+        assert words in save(**same | wrong), wrong
+    assert MappingCost.objects.count() == 2
+
+
+def test_a_price_with_tiers_is_entered_line_by_line_and_shown(operator):
+    model = make_model("m", price=None)
+    url = reverse("admin:providers_model_change", args=(model.pk,))
+    price = price_row(0, input="3", output="15", tiers="above 200_000: input 6, output 22.5\n")
+    operator.post(url, model_form() | management("prices", 1) | price)
+    assert ModelPrice.objects.get().tiers == [{"above": 200000, "input": "6", "output": "22.5"}]
+    assert "above 200000 tokens $6.00 / $22.50" in operator.get(url).content.decode()
+
+
+def test_the_list_says_which_model_has_no_price(operator):
+    make_model("priceless", price=None)
+    marked = make_model("marked-up", price=None, markup="0.25")
+    mapping = make_mapping(marked, make_provider("acme"))
+    url = reverse("admin:providers_model_changelist")
+    page = operator.get(url).content.decode()
+    assert "no price: refused" in page
+    assert "no price (unknown cost): refused" in page
+    make_cost(mapping, "1", "2")
+    assert "cost + 25 %" in operator.get(url).content.decode()
+
+
+# -- price proposals
+
+
+@pytest.fixture
+def proposed(db: None) -> tuple[PriceProposal, PriceProposal]:
+    """Of a cost that rises from $1 to $1.50, and of the price."""
+    mapping = make_mapping(make_model("m", price=("2", "10")), make_provider("acme"), cost_input="1", cost_output="5")
+
+    class Source:
+        version = "list 1"
+
+        def find(self, *_args: Any) -> SourcePrice:
+            return SourcePrice("acme/m", prices.price(input=Decimal("1.5"), output=Decimal(5)), searches=False)
+
+    propose(Source())
+    cost, price = PriceProposal.objects.order_by("id")
+    assert cost.mapping == mapping
+    return cost, price
+
+
+def decide(operator: Client, action: str, *proposals: PriceProposal) -> Any:
+    chosen = [proposal.pk for proposal in proposals]
+    url = reverse("admin:providers_priceproposal_changelist")
+    return operator.post(url, {"action": action, "_selected_action": chosen}, follow=True)
+
+
+def test_the_diff_page_shows_old_new_and_percent_in_one_table(operator, proposed):
+    page = operator.get(reverse("admin:providers_priceproposal_changelist")).content.decode()
+    for words in ("cost of m → acme m", "price of m", "$1 → ", "$1.5", "+50.0 %", "$2 → ", "acme/m", "$3"):
+        assert words in page, words
+    change = operator.get(reverse("admin:providers_priceproposal_change", args=(proposed[0].pk,))).content.decode()
+    assert "input 1 → 1.5 (+50.0 %)" in change
+    assert "_save" not in change
+
+
+def test_approving_on_the_page_sets_cost_and_price_and_leaves_an_audit(operator, proposed):
+    response = decide(operator, "approve_selected", *proposed)
+    assert messages_of(response) == [("success", "Approved: 2.")]
+    live = LiveCatalogue()
+    live.refresh_if_changed()
+    model = live.current.models["m"]
+    assert model.price is not None
+    assert model.price.input == 3 * 10**9
+    entries = list(LogEntry.objects.order_by("id"))
+    assert [entry.get_change_message().split(":")[0] for entry in entries] == ["Approved", "Approved"]
+    assert "input 1 → 1.5 (+50.0 %)" in entries[0].get_change_message()
+    assert {entry.user.email for entry in entries} == {"operator@example.com"}
+    assert set(PriceProposal.objects.values_list("decided_by__email", flat=True)) == {"operator@example.com"}
+    url = reverse("admin:providers_priceproposal_changelist") + "?state=approved"
+    [(level, text)] = messages_of(
+        operator.post(url, {"action": "reject_selected", "_selected_action": [proposed[0].pk]}, follow=True)
+    )
+    assert (level, text) == ("error", "The cost of m → acme m was not rejected: it is approved already.")
+
+
+def test_rejecting_leaves_everything_as_it_is(operator, proposed):
+    decide(operator, "reject_selected", *proposed)
+    assert MappingCost.objects.count() == ModelPrice.objects.count() == 1
+    assert set(PriceProposal.objects.values_list("state", flat=True)) == {Decision.REJECTED}
+
+
+def test_a_price_alone_is_refused_in_words(operator, proposed):
+    [(level, text)] = messages_of(decide(operator, "approve_selected", proposed[1]))
+    assert (level, text.split(": ")[1]) == ("error", "decide on the cost of m first")
+
+
+def test_who_may_only_look_cannot_decide(client, proposed):
+    looker = User.objects.create_user("looker@example.com", "a long password", is_staff=True)
+    looker.user_permissions.add(Permission.objects.get(codename="view_priceproposal"))
+    client.force_login(looker)
+    url = reverse("admin:providers_priceproposal_changelist")
+    assert "$1.5" in client.get(url).content.decode()
+    client.post(url, {"action": "approve_selected", "_selected_action": [proposed[0].pk]}, follow=True)
+    assert MappingCost.objects.count() == 1
+    client.force_login(User.objects.create_user("nobody@example.com", "a long password", is_staff=True))
+    assert client.get(url).status_code == 403
+    decider = User.objects.create_user("decider@example.com", "a long password", is_staff=True)
+    decider.user_permissions.add(Permission.objects.get(codename="change_priceproposal"))
+    client.force_login(decider)
+    decide(client, "approve_selected", proposed[0])
+    assert MappingCost.objects.count() == 2

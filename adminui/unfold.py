@@ -24,6 +24,7 @@ SIDEBAR: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("Providers", "providers.provider", "dns"),
         ("Models", "providers.model", "neurology"),
         ("Prices", "providers.modelprice", "sell"),
+        ("Costs", "providers.mappingcost", "request_quote"),
         ("Price proposals", "providers.priceproposal", "price_change"),
         ("Router profiles", "providers.routerprofile", "alt_route"),
     ),

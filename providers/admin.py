@@ -17,9 +17,9 @@ from unfold.decorators import action, display
 from providers import services
 from providers.config_file import ROUTES
 from providers.connection import check
-from providers.forms import CredentialForm, MappingForm, PriceForm, RouterProfileForm
+from providers.forms import CostForm, CredentialForm, MappingForm, PriceForm, RouterProfileForm
 from providers.kinds import KINDS
-from providers.models import Credential, Mapping, Model, ModelPrice, PriceProposal, Provider, RouterProfile
+from providers.models import Credential, Mapping, MappingCost, Model, ModelPrice, PriceProposal, Provider, RouterProfile
 from providers.prices import plain
 from providers.proposals_admin import PriceProposalAdmin
 from providers.selectors import model_warnings, providers_without_credential
@@ -277,18 +277,18 @@ class ModelAdminPage(ModelAdmin):
 class ModelPriceAdmin(ModelAdmin):
     """Every price, past, present and coming. One that is not effective yet can be taken back."""
 
-    form = PriceForm
+    form: type[PriceForm] = PriceForm
     compressed_fields = False
-    list_display = (
+    list_display: tuple[str, ...] = (
         "model", "effective_from", "input_usd", "output_usd", "cache_read_usd", "cache_write_usd", "web_search_usd",
-        "state",
+        "long_context", "state",
     )  # fmt: skip
-    list_filter = ("model",)
-    list_select_related = ("model",)
-    search_fields = ("model__name",)
-    autocomplete_fields = ("model",)
+    list_filter: tuple[str, ...] = ("model",)
+    list_select_related: tuple[str, ...] = ("model",)
+    search_fields: tuple[str, ...] = ("model__name",)
+    autocomplete_fields: tuple[str, ...] = ("model",)
     date_hierarchy = "effective_from"
-    fields = (
+    fields: tuple[str | tuple[str, ...], ...] = (
         "model",
         "effective_from",
         ("input", "output"),
@@ -317,6 +317,10 @@ class ModelPriceAdmin(ModelAdmin):
     def web_search_usd(self, price: ModelPrice) -> str:
         return _dollars(price.web_search)
 
+    @display(description="long context")
+    def long_context(self, price: ModelPrice) -> str:
+        return ", ".join(f"> {tier['above']:,}: {_tier_words(tier)}" for tier in price.tiers) or "–"
+
     @display(description="state", label={"effective": "success", "coming": "info"})
     def state(self, price: ModelPrice) -> str:
         return "effective" if price.effective_from <= timezone.now() else "coming"
@@ -332,6 +336,19 @@ class ModelPriceAdmin(ModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: ModelPrice | None = None) -> bool:
         is_coming = obj is None or obj.effective_from > timezone.now()
         return bool(is_coming and super().has_delete_permission(request, obj))
+
+
+@admin.register(MappingCost)
+class MappingCostAdmin(ModelPriceAdmin):
+    """What providers have cost, cost and will cost."""
+
+    form = CostForm
+    list_display = ("mapping", *ModelPriceAdmin.list_display[1:])
+    list_filter = ("mapping__provider", "mapping__model")
+    list_select_related = ("mapping__model", "mapping__provider")
+    search_fields = ("mapping__model__name", "mapping__actual_model", "mapping__provider__name")
+    autocomplete_fields = ()
+    fields = ("mapping", *ModelPriceAdmin.fields[1:])
 
 
 admin.site.register(PriceProposal, PriceProposalAdmin)

@@ -104,6 +104,11 @@ class PriceForm(forms.ModelForm):  # type: ignore[type-arg]
         return moment
 
 
+class CostForm(PriceForm):
+    class Meta(PriceForm.Meta):
+        model = MappingCost
+
+
 COST_HELP = {
     "input": "What you pay from now on, USD per million tokens. Empty: unknown.",
     "cache_read": "Empty: the input cost.",

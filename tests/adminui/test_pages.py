@@ -1,6 +1,7 @@
 """The pages that visitors and customers see."""
 
 from collections.abc import Callable
+from decimal import Decimal
 
 import pytest
 from django.test import Client
@@ -10,6 +11,7 @@ from accounts.models import Membership, Organization, Role, User
 from adminui import throttle
 from credits import services as credits
 from credits.services import ensure_wallet
+from providers.models import Model, ModelPrice
 from tests.adminui.conftest import PASSWORD
 
 pytestmark = pytest.mark.django_db
@@ -177,3 +179,12 @@ def test_an_error_is_our_own_500(monkeypatch: pytest.MonkeyPatch):
 
 def test_browsers_find_an_icon(client: Client):
     assert client.get("/favicon.ico")["Location"].endswith("/favicon.svg")
+
+
+def test_the_price_page_tells_what_long_requests_cost(client: Client, demo_model: str):
+    model = Model.objects.get(name=demo_model)
+    tiers = [{"above": 200000, "input": "2.75", "output": "15"}]
+    ModelPrice.objects.create(model=model, input=Decimal("1.25"), output=Decimal(10), tiers=tiers)
+    page = client.get("/").content.decode()
+    assert "with more than 200,000 input tokens" in page
+    assert "$2.75" in page

@@ -346,6 +346,21 @@ def test_the_list_says_which_model_has_no_price(operator):
     assert "cost + 25 %" in operator.get(url).content.decode()
 
 
+def test_a_coming_cost_is_entered_taken_back_and_a_past_one_stays(operator):
+    mapping = make_mapping(make_model("m"), make_provider("acme"), cost_input="1", cost_output="2")
+    form = {"mapping": mapping.pk, "input": "3", "output": "4", "web_search": "0", "tiers": "9: input 5, output 6"}
+    moment = {"effective_from_0": "2999-01-01", "effective_from_1": "00:00:00"}
+    operator.post(reverse("admin:providers_mappingcost_add"), form | moment)
+    past, coming = MappingCost.objects.order_by("effective_from")
+    assert (coming.effective_from.year, coming.tiers) == (2999, [{"above": 9, "input": "5", "output": "6"}])
+    page = operator.get(reverse("admin:providers_mappingcost_changelist")).content.decode()
+    assert "&gt; 9: $5.00 / $6.00" in page
+    for row, status in ((coming, 302), (past, 403)):
+        url = reverse("admin:providers_mappingcost_delete", args=(row.pk,))
+        assert operator.post(url, {"post": "yes"}).status_code == status
+    assert list(MappingCost.objects.all()) == [past]
+
+
 # -- price proposals
 
 

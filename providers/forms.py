@@ -106,7 +106,7 @@ class PriceForm(forms.ModelForm):  # type: ignore[type-arg]
 
 class CostForm(PriceForm):
     class Meta(PriceForm.Meta):
-        model = MappingCost
+        model = MappingCost  # type: ignore[assignment]
 
 
 COST_HELP = {

@@ -26,6 +26,13 @@ USD = 10**9
 # One dollar for each million tokens: a token costs 1000 nanos, in whatever class.
 FLAT = PriceSnapshot(input=USD, output=USD, cache_read=USD, cache_write=USD, cache_write_1h=USD, web_search=0)
 TOKEN = 1000
+
+
+def flat(rate: int) -> PriceSnapshot:
+    """Every class at `rate` nanos per million tokens."""
+    return PriceSnapshot(rate, rate, rate, rate, rate)
+
+
 FREE = PriceSnapshot(input=0, output=0, cache_read=0, cache_write=0, cache_write_1h=0)
 FACTS = RequestFacts(requested_model="m", route="default", provider="p", actual_model="a", total_ms=5)
 

@@ -1,5 +1,8 @@
 """Rating in tables: each class, each side of each tier's bound, one division upwards."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from credits import rating, tiers
@@ -24,7 +27,8 @@ CLASSES = ("input", "cache_read", "cache_write", "cache_write_1h")
 )
 def test_each_input_class_alone_reaches_a_tier_just_above_its_bound(name: str, tokens: int, tier: int | None):
     rates = TIERED if tier is None else TIERED.tiers[tier]
-    reading = MeterReading(**{name: tokens}, output=1000)
+    counts: dict[str, Any] = {name: tokens}
+    reading = replace(MeterReading(output=1000), **counts)
     exact = tokens * getattr(rates, name) + 1000 * rates.output
     assert rating.charge(reading, TIERED) == -(-exact // 10**6)
 

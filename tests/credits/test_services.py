@@ -20,8 +20,8 @@ from credits.models import CreditLot, Hold, LotKind, ReconciliationRun, Transfer
 from credits.reconcile import run_checks
 from credits.records import Checkpoint
 from credits.selectors import balance, holds_by_state, last_reconciliation, recent_usage, usage_totals, wallets_in_debt
-from credits.types import HoldRequest, MeterReading, PriceSnapshot, Settlement, UsageSource
-from tests.credits.support import FACTS, TOKEN, USD, Tenant, assert_reconciled, new_tenant, raw, settlement
+from credits.types import HoldRequest, MeterReading, Settlement, UsageSource
+from tests.credits.support import FACTS, TOKEN, USD, Tenant, assert_reconciled, flat, new_tenant, raw, settlement
 
 pytestmark = pytest.mark.django_db
 LATER = timedelta(minutes=5)
@@ -85,7 +85,7 @@ def test_a_promotion_comes_from_its_own_account(customer: Tenant):
 
 def test_an_overdue_hold_with_a_checkpoint_is_charged_what_it_says(customer: Tenant, runner: BatchRunner):
     request_id = held(runner, customer.hold(output=1000))
-    point = Checkpoint(MeterReading(output=300, source=UsageSource.COUNTED), FACTS, PriceSnapshot(*[USD // 2] * 5))
+    point = Checkpoint(MeterReading(output=300, source=UsageSource.COUNTED), FACTS, flat(USD // 2))
     raw("UPDATE credits_hold SET checkpoint = %s WHERE id = %s", point.stored(), request_id)
     assert services.sweep(later()) == services.Sweep(settled=1, expired=0)
     record = UsageRecord.objects.get(pk=request_id)

@@ -1,6 +1,7 @@
 """The writer, as its callers meet it."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -15,15 +16,18 @@ from credits.errors import (
     WalletFrozen,
 )
 from credits.models import CreditLot, Hold, Transfer, UsageRecord, Wallet
-from credits.types import MeterReading, PriceSnapshot, SettleRequest, UsageSource
+from credits.models import PriceSnapshot as StoredPrice
+from credits.types import MeterReading, PriceSnapshot, PriceTier, SettleRequest, UsageSource
 from credits.writer import LedgerWriter
 from tests.credits.support import (
     FACTS,
+    FLAT,
     FREE,
     TOKEN,
     USD,
     Tenant,
     assert_reconciled,
+    flat,
     in_thread,
     larger,
     new_tenant,
@@ -52,7 +56,7 @@ def test_a_hold_reserves_the_worst_case_and_a_settlement_takes_what_was_used(
 def test_the_usage_record_holds_the_facts_the_price_and_the_margin(tenant: Tenant, ledger_writer: LedgerWriter):
     request = tenant.hold(output=1000)
     ledger_writer.hold_sync(request)
-    half = PriceSnapshot(*[USD // 2] * 5)
+    half = flat(USD // 2)
     reading = MeterReading(input=1, cache_read=2, cache_write=3, cache_write_1h=4, output=90, reasoning=8)
     settled = ledger_writer.settle_sync(SettleRequest(request.request_id, reading, half, FACTS))
     assert (settled.charge, settled.cost) == (100 * TOKEN, 50 * TOKEN)
@@ -292,3 +296,23 @@ async def test_closing_finishes_what_is_queued_and_takes_nothing_more(tenant: Te
     assert not writer.alive
     with pytest.raises(LedgerUnavailable):
         await writer.hold(tenant.hold())
+
+
+def test_a_tiered_price_is_stored_once_and_read_back_by_whoever_settles(tenant: Tenant, ledger_writer: LedgerWriter):
+    """Another process ends the hold: it knows the tiers from the database alone."""
+    tiered = replace(FLAT, tiers=(PriceTier(500, 2 * USD, 3 * USD, USD, 4 * USD, 5 * USD),))
+    held = [tenant.hold(prompt=1000, output=100, price=price) for price in (FLAT, tiered, tiered)]
+    grants = [ledger_writer.hold_sync(request) for request in held]
+    assert [grant.amount for grant in grants] == [1100 * TOKEN, 5300 * TOKEN, 5300 * TOKEN]
+    assert StoredPrice.objects.count() == 2
+    other = LedgerWriter(lease_seconds=30)
+    other.start()
+    try:
+        charges = [
+            other.settle_sync(settlement(request.request_id, 100, input=tokens)).charge
+            for request, tokens in zip(held, (501, 500, 501), strict=True)
+        ]
+    finally:
+        other.close_sync()
+    assert charges == [601 * TOKEN, 600 * TOKEN, (1002 + 300) * TOKEN]
+    assert_reconciled()

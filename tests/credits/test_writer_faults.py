@@ -21,9 +21,9 @@ from credits.books import Books
 from credits.errors import LedgerUnavailable
 from credits.models import Hold, UsageRecord
 from credits.records import read_checkpoint
-from credits.types import MeterReading, PriceSnapshot, UsageSource
+from credits.types import MeterReading, UsageSource
 from credits.writer import LedgerWriter
-from tests.credits.support import FACTS, TOKEN, USD, Tenant, assert_reconciled, in_thread, settlement
+from tests.credits.support import FACTS, TOKEN, USD, Tenant, assert_reconciled, flat, in_thread, settlement
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -176,7 +176,7 @@ def test_a_database_that_stays_away_is_said_so_and_the_reading_is_not_lost(tenan
 async def test_of_several_checkpoints_the_newest_is_stored(tenant, ledger_writer):
     request = tenant.hold()
     await ledger_writer.hold(request)
-    half = PriceSnapshot(*[USD // 2] * 5)
+    half = flat(USD // 2)
     for output in range(1, 50):
         reading = MeterReading(output=output, source=UsageSource.COUNTED)
         ledger_writer.checkpoint(request.request_id, reading, FACTS, half if output == 1 else None)

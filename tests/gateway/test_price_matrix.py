@@ -147,6 +147,7 @@ def cases(wire: str) -> list[tuple[Tokens, dict[str, int]]]:
 def test_each_wire_streamed_and_not_is_charged_by_class_and_tier(shop: Shop) -> None:
     """All combinations in one test, since reading the records is a command of its own."""
     wanted: dict[str, Any] = {}
+    costless = ""
     for wire, stream in itertools.product(WIRES, STREAMED):
         for tokens, rates in cases(wire):
             response = shop.ask(f"{wire}-priced", tokens, stream=stream)

@@ -303,7 +303,7 @@ def test_a_changed_cost_is_a_new_row_and_the_same_cost_is_none(operator):
 
     def save(**costs: str) -> str:
         form = model_form() | management("mappings", 1, 1) | mapping_row(mapping, **costs)
-        return operator.post(url, form, follow=True).content.decode()
+        return str(operator.post(url, form, follow=True).content.decode())
 
     same = {"cost_input": "0.5", "cost_output": "10", "cost_web_search": "0"}
     save(**same)

@@ -38,28 +38,28 @@ from providers.models import (
 from providers.price_source import BundledPrices, SourcePrice, _price
 from providers.proposals import approve, approve_all, propose, reject
 from providers.proposals_shown import differences
+from providers.types import Price
 from tests.providers.catalogue_support import make_cost, make_mapping, make_model, make_price, make_provider
 
 USD = 10**9
 
 
-def usd(input_: str, output: str, **more: Any) -> prices.Price:
-    return prices.price(
-        input=Decimal(input_), output=Decimal(output), **{k: v if k == "tiers" else Decimal(v) for k, v in more.items()}
-    )
+def usd(input_: str, output: str, **more: Any) -> Price:
+    rates: dict[str, Any] = {name: value if name == "tiers" else Decimal(value) for name, value in more.items()}
+    return prices.price(input=Decimal(input_), output=Decimal(output), **rates)
 
 
 @dataclass
 class Source:
     """A price source with a list of its own, by the provider's actual model."""
 
-    listed: dict[str, prices.Price] = field(default_factory=dict)
+    listed: dict[str, Price] = field(default_factory=dict)
     version: str = "list 1"
     searches: bool = False
 
     def find(self, provider: Provider, actual_model: str, now: datetime) -> SourcePrice | None:
         price = self.listed.get(actual_model)
-        return price and SourcePrice(f"{provider.name}/{actual_model}", price, self.searches)
+        return None if price is None else SourcePrice(f"{provider.name}/{actual_model}", price, self.searches)
 
 
 @pytest.fixture

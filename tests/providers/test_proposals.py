@@ -1,6 +1,7 @@
 """Price proposals: what is compared, what is proposed, and what deciding does."""
 
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import IntegrityError, connection
 from django.utils import timezone
 from genai_prices.types import (
     ClauseEquals,
@@ -263,17 +264,21 @@ def test_an_import_that_raises_price_and_cost_together_needs_no_proposal(db: Non
     assert propose(Source({"up": usd("4", "5")})).created == []
 
 
-@pytest.mark.django_db(transaction=True)
-def test_two_comparisons_at_once_propose_once():
-    model = make_model("m", price=("2", "10"))
-    make_mapping(model, make_provider(), actual_model="up", cost_input="1", cost_output="5")
+def compare_at_once() -> list[Exception]:
+    """Two comparisons that both ask the source before either has stored anything, if nothing keeps
+    them apart."""
     barrier = threading.Barrier(2)
     errors: list[Exception] = []
 
+    class Together(Source):
+        def find(self, provider: Provider, actual_model: str, now: datetime) -> SourcePrice | None:
+            with suppress(threading.BrokenBarrierError):
+                barrier.wait(2)
+            return super().find(provider, actual_model, now)
+
     def compare() -> None:
         try:
-            barrier.wait(10)
-            propose(Source({"up": usd("1.5", "5")}))
+            propose(Together({"up": usd("1.5", "5")}))
         except Exception as error:
             errors.append(error)
         finally:
@@ -284,8 +289,27 @@ def test_two_comparisons_at_once_propose_once():
         thread.start()
     for thread in threads:
         thread.join(30)
-    assert errors == []
+    return errors
+
+
+@pytest.fixture
+def committed(transactional_db: None) -> None:
+    model = make_model("m", price=("2", "10"))
+    make_mapping(model, make_provider(), actual_model="up", cost_input="1", cost_output="5")
+
+
+def test_two_comparisons_at_once_propose_once(committed: None):
+    assert compare_at_once() == []
     assert PriceProposal.objects.count() == 2
+
+
+def test_without_the_guard_the_second_comparison_fails(committed: None, monkeypatch: pytest.MonkeyPatch):
+    """The control of the test above."""
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite's transactions keep writers apart by themselves")
+    monkeypatch.setattr(proposals, "_one_at_a_time", lambda: None)
+    [error] = compare_at_once()
+    assert isinstance(error, IntegrityError)
 
 
 # -- the source itself

@@ -342,6 +342,8 @@ def interrupt(books: Books, operation: InterruptOp) -> bool:
             facts = replace(facts, status=CLIENT_CLOSED, error_code=operation.error_code)
     if facts is None:
         facts = records.facts_of_context(context, status=CLIENT_CLOSED, error_code=operation.error_code)
+    if cost_price is None:
+        cost_price = books.price(hold.price_id)  # nobody told the cost: claim no margin (docs/prices.md)
     close(books, hold, rating.sane(reading), cost_price, facts)
     return True
 

@@ -292,6 +292,11 @@ def test_a_write_off_makes_the_wallet_usable_again(customer: Tenant, runner: Bat
 # Holds that cannot be settled
 
 
+HALF = PriceSnapshot(
+    input=USD // 2, output=USD // 2, cache_read=USD // 2, cache_write=USD // 2, cache_write_1h=USD // 2
+)
+
+
 def waiting(runner: BatchRunner, tenant: Tenant, output: int = 1000) -> str:
     request = tenant.hold(output=output)
     runner.run([HoldOp(request)])
@@ -301,7 +306,7 @@ def waiting(runner: BatchRunner, tenant: Tenant, output: int = 1000) -> str:
 
 def test_a_hold_that_is_written_off_goes_back_to_the_customer(customer: Tenant, runner: BatchRunner, maker: User):
     request_id = waiting(runner, customer)
-    point = Checkpoint(MeterReading(output=300, source=UsageSource.COUNTED), FACTS, PriceSnapshot(*[USD // 2] * 5))
+    point = Checkpoint(MeterReading(output=300, source=UsageSource.COUNTED), FACTS, HALF)
     raw("UPDATE credits_hold SET checkpoint = %s WHERE id = %s", point.stored(), request_id)
     done = corrections.write_off_hold(request_id, reason="absurd reading", by=maker)
     assert (done.amount, done.reason, done.created_by) == (1000 * TOKEN, "absurd reading", maker)

@@ -3,14 +3,16 @@
 SHELL := /bin/sh
 PY := .venv/bin/python
 
-.PHONY: help run test lint format bench e2e setup setup-dev clean
+.PHONY: help run test lint format bench faults soak e2e setup setup-dev clean
 
 help:
 	@echo "make run      the whole product on this machine, with a demo to try"
 	@echo "make test     all tests, on SQLite and on PostgreSQL (ARGS='-k name' to choose)"
 	@echo "make lint     every static check"
 	@echo "make e2e      browser and real Claude Code tests (need npm and Chromium)"
-	@echo "make bench    speed beside a bare proxy (ARGS='--seconds 5')"
+	@echo "make bench    speed beside a bare proxy, and of the ledger (ARGS='--seconds 5')"
+	@echo "make faults   kill everything under load, then check the books (ARGS='--faults 500')"
+	@echo "make soak     the ledger against its model for long, and a million requests through its writer"
 	@echo "make format   put the code into the house's format"
 	@echo "make clean    remove caches (clean-all: the virtual environment and the demo's data too)"
 
@@ -28,6 +30,12 @@ format: setup-dev
 
 bench: setup-dev
 	@exec $(PY) -m benchmarks.run $(ARGS)
+
+faults: setup-dev
+	@exec $(PY) -m tests.faults.run $(ARGS)
+
+soak: setup-dev
+	@exec sh scripts/soak.sh $(ARGS)
 
 e2e: setup-dev
 	@CCM_E2E=1 exec $(PY) -m pytest tests/e2e -rs $(ARGS)

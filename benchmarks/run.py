@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from benchmarks import bodies, upstream
+from benchmarks import bodies, upstream, writer
 from benchmarks.load import Load, Result
 from benchmarks.processes import memory_mib
 from ccm_site.supervisor.processes import free_port, spawn
@@ -244,6 +244,9 @@ def options() -> argparse.Namespace:
     parser.add_argument("--burst", type=int, default=4, help="events that the provider sends at a time (default 4)")
     parser.add_argument("--json", type=Path, default=PROJECT / "benchmarks" / ".build" / "result.json")
     parser.add_argument("--strict", action="store_true", help="exit 1 when a budget is exceeded")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--writer-only", action="store_true", help="only the ledger's writer, on both databases")
+    only.add_argument("--no-writer", action="store_true", help="leave the ledger's writer out")
     return parser.parse_args()
 
 
@@ -278,6 +281,19 @@ def run(chosen: Sequence[Scenario], *, rounds: int, seconds: float, burst: int) 
 
 def main() -> int:
     asked = options()
+    status = 0 if asked.writer_only else compare_with_bare(asked)
+    # A run of one scenario is for that scenario.
+    if asked.writer_only or not (asked.no_writer or asked.scenario):
+        figures = writer.measured(writer.DATABASES, asked.seconds)
+        file = asked.json.with_name("writer.json")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(msgspec.json.format(msgspec.json.encode(figures)) + b"\n")
+        print(f"\n{writer.table(figures)}\nwritten to {file}")
+    return status
+
+
+def compare_with_bare(asked: argparse.Namespace) -> int:
+    """Run, print and store the comparison; the exit status."""
     chosen = [s for s in SCENARIOS if not asked.scenario or s.name in asked.scenario]
     report = run(chosen, rounds=asked.rounds, seconds=asked.seconds, burst=asked.burst)
     asked.json.parent.mkdir(parents=True, exist_ok=True)

@@ -76,11 +76,11 @@ def env_secret(name: str, default: str | None = None) -> str:
 
 def database(url: str, sqlite_file: Path) -> dict[str, object]:
     """The DATABASES entry for `url` (`postgres://user:password@host:port/name?option=value`,
-    or `sqlite:///file`); an empty url means the SQLite file."""
+    or `sqlite:///file?timeout=seconds`); no url, or one without a file, means the SQLite file."""
     parts = urlsplit(url)
     if not url or parts.scheme == "sqlite":
         name = unquote(parts.path[1:]) if parts.path[1:] else str(sqlite_file)
-        return sqlite_database(name)
+        return sqlite_database(name, dict(parse_qsl(parts.query)).get("timeout", "20"))
     if parts.scheme not in {"postgres", "postgresql"}:
         raise ImproperlyConfigured("DATABASE_URL must begin with postgres:// or sqlite:///.")
     try:
@@ -106,17 +106,24 @@ def database(url: str, sqlite_file: Path) -> dict[str, object]:
     }
 
 
-def sqlite_database(name: str) -> dict[str, object]:
-    """SQLite as it must be set up to carry money under concurrency (architecture, decision 9)."""
+def sqlite_database(name: str, timeout: str = "20") -> dict[str, object]:
+    """SQLite as it must be set up to carry money under concurrency (architecture, decision 9). Whoever
+    wants to write waits for the lock for `timeout` seconds at most."""
+    try:
+        seconds = float(timeout)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 3600:
+        raise ImproperlyConfigured("DATABASE_URL has a timeout that is not a number of seconds.")
     return {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": name,
         "CONN_MAX_AGE": None,
         "OPTIONS": {
-            "timeout": 20,
+            "timeout": seconds,
             "transaction_mode": "IMMEDIATE",
             "init_command": (
-                "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=20000;"
+                f"PRAGMA busy_timeout={int(seconds * 1000)}; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
                 "PRAGMA foreign_keys=ON; PRAGMA recursive_triggers=ON; PRAGMA cache_size=-4000"
             ),
         },

@@ -78,9 +78,10 @@ class Journal:
         return Slot(self, self.free.pop()) if self.free else None
 
     def close(self) -> None:
-        """Leave nothing behind: every hold of this process is settled."""
+        """Leave nothing behind but what is not settled: that is then a dead process's."""
+        if not _read(bytes(self.map)):
+            self._path.unlink(missing_ok=True)
         self.map.close()
-        self._path.unlink(missing_ok=True)
         self._file.close()
 
 
@@ -102,6 +103,16 @@ def recover(folder: Path) -> Iterator[dict[str, MeterReading]]:
     finally:
         for _, file in locked:
             file.close()
+
+
+def standing(folder: Path) -> set[str]:
+    """The request ids in every journal, those of living processes and those under recovery too. Whoever
+    has the journal knows better than any checkpoint what these answers have come to."""
+    ids: set[str] = set()
+    for path in folder.glob(f"*{SUFFIX}"):
+        with contextlib.suppress(FileNotFoundError):  # recovered and removed meanwhile
+            ids.update(_read(path.read_bytes()))
+    return ids
 
 
 def _lock(path: Path) -> BinaryIO | None:

@@ -4,6 +4,7 @@ corrections have modules of their own.
 Whatever moves money goes through `ledger.py`.
 """
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -160,12 +161,15 @@ def sweep(now: datetime | None = None) -> Sweep:
 
     What a killed process of this machine had in its journal is settled at once. Else, when the
     lease has run out: an `open` hold expires, a `dispatched` one becomes `needs_settlement` and
-    is settled from its checkpoint (without one it costs nothing)."""
+    is settled from its checkpoint (without one it costs nothing). What still stands in a journal is
+    left alone: its process lives, another sweep is at it, or it could not be stored just now."""
     now = now or timezone.now()
     settled = _settle_journals(now)
-    mark_overdue(now)
-    waiting = Hold.objects.filter(state=HoldState.NEEDS_SETTLEMENT).order_by("updated_at", "pk")
-    settled += _end_all(now, map(InterruptOp, list(waiting.values_list("pk", flat=True)[:SWEEP_LIMIT])))[0]
+    journaled = journal.standing(settings.JOURNAL_DIR)
+    mark_overdue(now, journaled)
+    needing = Hold.objects.filter(state=HoldState.NEEDS_SETTLEMENT).order_by("updated_at", "pk")
+    unjournaled = (id_ for id_ in needing.values_list("pk", flat=True) if id_ not in journaled)
+    settled += _end_all(now, map(InterruptOp, list(itertools.islice(unjournaled, SWEEP_LIMIT))))[0]
     overdue = Hold.objects.filter(state=HoldState.OPEN, lease_until__lt=now).order_by("lease_until", "pk")
     expired, _ = _end_all(now, map(ExpireOp, list(overdue.values_list("pk", flat=True)[:SWEEP_LIMIT])))
     if settled or expired:
@@ -173,15 +177,16 @@ def sweep(now: datetime | None = None) -> Sweep:
     return Sweep(settled, expired)
 
 
-def mark_overdue(now: datetime) -> int:
-    """Turn dispatched holds with a lapsed lease into `needs_settlement`; how many."""
+def mark_overdue(now: datetime, journaled: Iterable[str] = ()) -> int:
+    """Turn dispatched holds with a lapsed lease into `needs_settlement`, but for those that stand in a
+    journal; how many."""
     dialect = Dialect(connection)
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
             "UPDATE credits_hold SET state = 'needs_settlement', updated_at = %s WHERE state = 'dispatched' AND id IN "
             "(SELECT id FROM credits_hold WHERE state = 'dispatched' AND lease_until < %s "
-            f"ORDER BY lease_until LIMIT {SWEEP_LIMIT}{dialect.skip_locked})",
-            (dialect.time(now), dialect.time(now)),
+            f"AND NOT ({dialect.any_of('id')}) ORDER BY lease_until LIMIT {SWEEP_LIMIT}{dialect.skip_locked})",
+            (dialect.time(now), dialect.time(now), dialect.values(sorted(journaled))),
         )
         marked: int = cursor.rowcount
         return marked

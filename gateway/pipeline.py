@@ -190,7 +190,11 @@ async def serve(run: Run, runtime: Runtime) -> None:
     finally:
         runtime.active.discard(run)
         run.stop_watching()
-        await run.settle()
+        try:
+            await run.settle()
+        finally:
+            if run.unsettled is not None:
+                runtime.keep_unsettled(run)
         metrics.request(run.decision.route, run.model.name, run.target.provider if run.target else "", run.status)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from credits.errors import CreditsError
+from credits.errors import CreditsError, LedgerUnavailable
 from credits.types import (
     UNKNOWN_COST,
     HoldGrant,
@@ -63,8 +63,11 @@ class Run:
     answering: bool = False
     """Content of the present attempt has been sent, or is about to be."""
     settled: bool = False
+    unsettled: SettleRequest | None = None
+    """A settlement that the ledger did not take: the runtime tries again."""
     first_content_at: float | None = None
     _checkpointed_chars: int = -1
+    _in_journal: bool = False
     _attempt_began: float = 0.0
     _reading: MeterReading | None = None
     _status: int = 200
@@ -126,13 +129,22 @@ class Run:
         if self.first_content_at is None:
             self.first_content_at = self.now()
             metrics.first_token(self.decision.route, self.first_content_at - self.began)
-        if self.slot is not None:
-            self.slot.write(self.exchange.request_id, self.reading())
+        self._begin_journal()
 
     def note_progress(self, output_chars: int) -> None:
         """More of the answer is about to be sent: move its count on in the journal."""
-        if self.slot is not None:
+        if self.slot is None:
+            return
+        if self._in_journal:
             self.slot.write_output(metering.counted_output(output_chars))
+        else:
+            self._begin_journal()
+
+    def _begin_journal(self) -> None:
+        reading = self.reading()
+        if self.slot is not None and reading.source is not UsageSource.NONE:
+            self._in_journal = True
+            self.slot.write(self.exchange.request_id, reading)
 
     def decoded(self, response: DecodedResponse) -> None:
         self.note_first_content()
@@ -158,12 +170,13 @@ class Run:
         self._error_code = code
 
     def reading(self) -> MeterReading:
-        """What there is to charge now: the final reading, else what was relayed so far. Nothing
-        was relayed: nothing is charged (the zero-completion rule)."""
+        """What there is to charge now: the final reading, else what was relayed so far. Nothing was
+        relayed, or only the frame of an answer without a word in it: nothing is charged (the
+        zero-completion rule)."""
         if self._reading is not None:
             return self._reading
         decoder = self.stream.decoder if self.stream else None
-        if decoder is None or not self.answering:
+        if decoder is None or not self.answering or not (decoder.output_chars or decoder.usage.web_searches):
             return MeterReading(source=UsageSource.NONE)
         return metering.partial_reading(
             decoder.usage,
@@ -173,8 +186,8 @@ class Run:
         )
 
     async def settle(self) -> Settlement | None:
-        """End the hold, once. Survives the caller's cancellation. A ledger that does not answer
-        does not take the answer from the customer: the sweeper settles later from the checkpoint."""
+        """End the hold, once. Survives the caller's cancellation. A ledger that does not answer does not
+        take the answer from the customer: `unsettled` is then set, for the runtime to try again."""
         if self.settled:
             return None
         self.settled = True
@@ -187,12 +200,39 @@ class Run:
         )
         try:
             settlement: Settlement = await self.writer.settle(request)
+        except LedgerUnavailable as error:
+            log.error("settle_failed", request_id=self.exchange.request_id, error=error.code)
+            self.unsettled = request
+            return None
         except CreditsError as error:  # the writer keeps the reading, and the sweeper settles it
             log.error("settle_failed", request_id=self.exchange.request_id, error=error.code)
-            return None
-        finally:
             self.close_slot()
+            return None
+        except BaseException:  # the caller is gone; whether the ledger has taken it will be seen
+            self.unsettled = request
+            raise
+        self.close_slot()
         return settlement
+
+    async def settle_again(self) -> None:
+        """Try once more to settle what the ledger did not take; `unsettled` is None when it is over."""
+        if self.unsettled is None:
+            return
+        try:
+            await self.writer.settle(self.unsettled)
+        except LedgerUnavailable:
+            return
+        except CreditsError as error:  # the sweeper was faster, or the books need an operator
+            log.error("settle_failed", request_id=self.exchange.request_id, error=error.code)
+        self.unsettled = None
+        self.close_slot()
+
+    def keep_in_journal(self, slot: "Slot | None") -> None:
+        """Until it is settled, what this request has come to must outlive the process. `slot` is for a
+        request that has none yet."""
+        self.slot = self.slot or slot
+        if self.slot is not None and self.unsettled is not None:
+            self.slot.write(self.exchange.request_id, self.unsettled.reading)
 
     def _cost_price(self) -> PriceSnapshot | None:
         """What the operator pays. A cost that nobody has entered is not zero, which would make the

@@ -34,6 +34,7 @@ POLL_SECONDS = 1.0
 GAUGE_SECONDS = 15.0
 TICK_SECONDS = 0.5
 CHECKPOINT_TICKS = 6
+SETTLE_AGAIN_SECONDS = 2.0
 
 
 class Runtime:
@@ -46,6 +47,8 @@ class Runtime:
         self.journal = Journal(settings.JOURNAL_DIR, self.writer.owner)
         self.verdicts = VerdictCache()
         self.active: set[Run] = set()
+        self.unsettled: set[Run] = set()
+        """Requests that are over, but which the ledger did not take."""
         self._tasks: list[asyncio.Task[None]] = []
         self._catalogue_changed = asyncio.Event()
 
@@ -58,7 +61,13 @@ class Runtime:
         await self.transport.start()
         await self._refresh_catalogue()
         await self._settle_what_was_left()
-        for coroutine in (self._poll_catalogue(), self._listen(), self._tick(), self._gauge()):
+        for coroutine in (
+            self._poll_catalogue(),
+            self._listen(),
+            self._tick(),
+            self._gauge(),
+            self._settle_unsettled(),
+        ):
             self._tasks.append(asyncio.create_task(_logged(coroutine)))
 
     async def close(self) -> None:
@@ -66,10 +75,25 @@ class Runtime:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         with contextlib.suppress(CreditsError):
+            for run in tuple(self.unsettled):
+                await run.settle_again()
             await self.writer.close()
             self.journal.close()
         await self.transport.close()
         self.database.close()
+
+    def keep_unsettled(self, run: Run) -> None:
+        """Settle `run` as soon as the ledger answers again; should this process die before, from its journal."""
+        run.keep_in_journal(None if run.slot else self.journal.open())
+        self.unsettled.add(run)
+
+    async def _settle_unsettled(self) -> None:
+        while True:
+            await asyncio.sleep(SETTLE_AGAIN_SECONDS)
+            for run in tuple(self.unsettled):
+                await run.settle_again()
+                if run.unsettled is None:
+                    self.unsettled.discard(run)
 
     async def _refresh_catalogue(self) -> None:
         try:

@@ -12,7 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -26,6 +28,29 @@ PROJECT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60
 STOP_SECONDS = 40
 COMMAND_SECONDS = 120
+
+_numbers = count(1)
+
+
+@contextmanager
+def process_database() -> Iterator[str]:
+    """The URL of a new database for a CCM process: on the run's PostgreSQL server, or "" for SQLite."""
+    url = os.environ.get("DATABASE_URL", "")
+    if not url.startswith("postgres"):
+        yield ""
+        return
+    import psycopg
+    from psycopg import sql
+
+    name = f"ccm_process_{os.getpid()}_{next(_numbers)}"
+    head, question, options = url.partition("?")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    try:
+        yield head.rpartition("/")[0] + "/" + name + question + options
+    finally:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 class Ccm:

@@ -75,6 +75,8 @@ class End(StrEnum):
     """Nothing more is sent until `resume` of the server is set or the client leaves."""
     ERROR = "error"
     """An error inside the stream whose status was 200."""
+    TWICE = "twice"
+    """A regular end whose last two events are sent once more."""
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,10 @@ class Received:
     violation: str | None = None
     cancelled: bool = False
     """The client left before the answer's end."""
+    sent: int = 0
+    """How many events of a stream have been sent, or were being sent when the client left."""
+    complete: bool = False
+    """The answer has been sent to its regular end."""
     finished: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -227,6 +231,7 @@ class FakeProvider:
                 await self._stalled()
             case End.ERROR:
                 return self._fail(reply.error or Failure(529, type="overloaded_error"))
+        entry.complete = True
         return web.json_response(self.front.whole(reply, entry.body), headers={"request-id": "req_fake"})
 
     async def _stream(self, request: web.Request, entry: Received, reply: Reply) -> web.StreamResponse:
@@ -236,15 +241,18 @@ class FakeProvider:
         await response.prepare(request)
         events = self.front.events(reply, entry.body)
         cut = len(events) if reply.events is None else reply.events
-        await _write(response, events[:cut], reply.between)
+        await _write(response, entry, events[:cut], reply.between)
         match reply.end:
             case End.RESET:
                 return _reset(request, response)
             case End.STALL:
                 await self._stalled()
-                await _write(response, events[cut:], reply.between)
+                await _write(response, entry, events[cut:], reply.between)
             case End.ERROR:
                 await response.write(self.front.error_event(reply.error or Failure(529, type="overloaded_error")))
+            case End.TWICE:
+                await response.write(b"".join(events[-2:]))
+        entry.complete = entry.sent == len(events)
         await response.write_eof()
         return response
 
@@ -253,8 +261,9 @@ class FakeProvider:
         await self._resume.wait()
 
 
-async def _write(response: web.StreamResponse, events: list[bytes], between: float) -> None:
+async def _write(response: web.StreamResponse, entry: Received, events: list[bytes], between: float) -> None:
     for event in events:
+        entry.sent += 1
         await response.write(event)
         if between:
             await asyncio.sleep(between)

@@ -2,35 +2,14 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import count
 
 import pytest
 
+from tests.processes import process_database
 from tests.world import World
 
 _numbers = count(1)
-
-
-@contextmanager
-def process_database() -> Iterator[str]:
-    """The URL of a new database for a CCM process: on the run's PostgreSQL server, or "" for SQLite."""
-    url = os.environ.get("DATABASE_URL", "")
-    if not url.startswith("postgres"):
-        yield ""
-        return
-    import psycopg
-    from psycopg import sql
-
-    name = f"ccm_process_{os.getpid()}_{next(_numbers)}"
-    head, question, options = url.partition("?")
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    try:
-        yield head.rpartition("/")[0] + "/" + name + question + options
-    finally:
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ OPTIONS = {
     "shared_buffers": "64MB",
     "log_min_messages": "fatal",
 }
+DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 
 
 @dataclass
@@ -72,8 +73,8 @@ def server_user() -> str | None:
     return next((name for name in ("postgres", "nobody") if name in names), None)
 
 
-def start(binaries: Path | None = None) -> PostgresServer:
-    """Start a server on a Unix socket in a directory of its own.
+def start(binaries: Path | None = None, *, durable: bool = False) -> PostgresServer:
+    """Start a server on a Unix socket in a directory of its own; a `durable` one waits for the disk.
 
     Raises RuntimeError, with the server's words, when there is none or it does not start."""
     binaries = binaries or installed_binaries() or wheel_binaries()
@@ -86,7 +87,7 @@ def start(binaries: Path | None = None) -> PostgresServer:
             binaries = _reachable(binaries, directory, user)
             shutil.chown(directory, user)
         _initialise(binaries, directory, user)
-        return _launch(binaries, directory, user)
+        return _launch(binaries, directory, user, OPTIONS | (DURABLE if durable else {}))
     except BaseException:
         shutil.rmtree(directory, ignore_errors=True)
         raise
@@ -123,9 +124,9 @@ def _initialise(binaries: Path, directory: Path, user: str | None) -> None:
         raise RuntimeError(f"initdb failed: {done.stderr.strip() or done.stdout.strip()}")
 
 
-def _launch(binaries: Path, directory: Path, user: str | None) -> PostgresServer:
+def _launch(binaries: Path, directory: Path, user: str | None, options: dict[str, str]) -> PostgresServer:
     command = [str(binaries / "postgres"), "-D", str(directory / "data"), "-k", str(directory)]
-    for name, value in OPTIONS.items():
+    for name, value in options.items():
         command += ["-c", f"{name}={value}"]
     with (directory / "log").open("wb") as log:
         # SIGQUIT by the kernel should the test run be killed: at once, children too.

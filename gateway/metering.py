@@ -61,16 +61,17 @@ def hold_request(
     )
 
 
-def final_reading(usage: Usage, *, output_chars: int, estimated_input: int) -> MeterReading:
+def final_reading(usage: Usage, *, output_chars: int, estimated_input: int, max_tokens: int) -> MeterReading:
     """The reading of an answer that came to its regular end. What the provider told is taken
-    as it is, an explicit zero too; what it did not tell is counted, never taken as zero."""
+    as it is, an explicit zero too; what it did not tell is counted, never taken as zero and never beyond
+    what was reserved."""
     told = usage.output_tokens is not None and usage.input_tokens is not None
     return MeterReading(
         input=estimated_input if usage.input_tokens is None else usage.input_tokens,
         cache_read=usage.cache_read_tokens or 0,
         cache_write=usage.cache_write_tokens or 0,
         cache_write_1h=usage.cache_write_1h_tokens or 0,
-        output=counted_output(output_chars) if usage.output_tokens is None else usage.output_tokens,
+        output=min(counted_output(output_chars), max_tokens) if usage.output_tokens is None else usage.output_tokens,
         reasoning=usage.reasoning_tokens or 0,
         web_searches=usage.web_searches,
         source=UsageSource.PROVIDER if told else UsageSource.COUNTED,

@@ -150,7 +150,10 @@ class Run:
         self.note_first_content()
         self._stop_reason = response.stop_reason or ""
         self._reading = metering.final_reading(
-            response.usage, output_chars=response.output_chars, estimated_input=self.estimated_input
+            response.usage,
+            output_chars=response.output_chars,
+            estimated_input=self.estimated_input,
+            max_tokens=self.max_tokens,
         )
 
     def stream_finished(self) -> None:
@@ -158,7 +161,10 @@ class Run:
         assert decoder is not None
         self._stop_reason = decoder.stop_reason or ""
         self._reading = metering.final_reading(
-            decoder.usage, output_chars=decoder.output_chars, estimated_input=self.estimated_input
+            decoder.usage,
+            output_chars=decoder.output_chars,
+            estimated_input=self.estimated_input,
+            max_tokens=self.max_tokens,
         )
 
     def failed(self, error: GatewayError) -> None:

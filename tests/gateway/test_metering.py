@@ -12,10 +12,12 @@ maybe = st.none() | counts
 
 
 def test_an_explicit_zero_is_zero_and_a_missing_count_is_not() -> None:
-    told = final_reading(Usage(input_tokens=0, output_tokens=0), output_chars=400, estimated_input=99)
+    told = final_reading(Usage(input_tokens=0, output_tokens=0), output_chars=400, estimated_input=99, max_tokens=1000)
     assert (told.input, told.output, told.source) == (0, 0, UsageSource.PROVIDER)
-    untold = final_reading(Usage(), output_chars=400, estimated_input=99)
+    untold = final_reading(Usage(), output_chars=400, estimated_input=99, max_tokens=1000)
     assert (untold.input, untold.output, untold.source) == (99, 100, UsageSource.COUNTED)
+    capped = final_reading(Usage(), output_chars=400, estimated_input=99, max_tokens=60)
+    assert capped.output == 60, "what nobody told is never charged beyond what was reserved"
 
 
 @given(maybe, maybe, maybe, maybe, counts, counts)
@@ -23,7 +25,7 @@ def test_told_classes_are_taken_as_they_are(
     input_: int | None, read: int | None, write: int | None, output: int | None, chars: int, estimate: int
 ) -> None:
     usage = Usage(input_tokens=input_, cache_read_tokens=read, cache_write_tokens=write, output_tokens=output)
-    reading = final_reading(usage, output_chars=chars, estimated_input=estimate)
+    reading = final_reading(usage, output_chars=chars, estimated_input=estimate, max_tokens=10**8)
     assert reading.input == (estimate if input_ is None else input_)
     assert reading.output == (counted_output(chars) if output is None else output)
     assert (reading.cache_read, reading.cache_write) == (read or 0, write or 0)

@@ -8,7 +8,7 @@ from functools import partial
 from types import SimpleNamespace
 
 import pytest
-from django.db import connections
+from django.db import IntegrityError, connections
 from django.utils import timezone
 
 from accounts.models import User
@@ -17,12 +17,30 @@ from credits.batch import BatchRunner, HoldOp, InterruptOp, Operation, Outcome, 
 from credits.books import Books, HoldRow, WalletRow
 from credits.budgets import Budget
 from credits.correction_models import AdjustmentKind, Correction, PromoCode
-from credits.errors import BudgetExceeded, CorrectionRefused, CreditsError, InsufficientCredits, LedgerDrift
+from credits.errors import (
+    BudgetExceeded,
+    CorrectionRefused,
+    CreditsError,
+    InsufficientCredits,
+    KeyNoLongerValid,
+    LedgerDrift,
+)
 from credits.key_budgets import set_key_budget
-from credits.models import Hold, KeyBudget, LotConsumption, LotKind, Transfer, UsageRecord
+from credits.models import Hold, KeyBudget, LotConsumption, LotKind, Transfer, UsageRecord, Wallet
 from credits.reconcile import run_checks
 from credits.types import HoldGrant, Settlement
-from tests.credits.support import FACTS, TOKEN, USD, Tenant, assert_reconciled, new_tenant, operator, raw, settlement
+from tests.credits.support import (
+    FACTS,
+    TOKEN,
+    USD,
+    Tenant,
+    assert_reconciled,
+    new_tenant,
+    operator,
+    raw,
+    revoke,
+    settlement,
+)
 from tests.credits.support import tenant as tenant  # noqa: PLC0414 - a fixture
 
 THREADS = 8
@@ -361,3 +379,61 @@ def test_sweeps_and_holds_at_once_expire_each_lot_once(transactional_db):
     assert [owner.wallet.posted for owner in tenants] == [0] * 4
     assert Transfer.objects.filter(code="expire").count() == 4
     assert_reconciled()
+def test_control_without_a_look_at_what_is_stored_a_repeated_hold_has_no_answer(tenant: Tenant, monkeypatch):
+    """What remains is the key of the table, which refuses and cannot answer."""
+    monkeypatch.setattr(Books, "read_holds", lambda books, request_ids: None)
+    request = tenant.hold(output=100)
+    outcomes = together([alone(HoldOp(request)) for _ in range(THREADS)])
+    assert sum(isinstance(outcome, HoldGrant) for outcome in outcomes) == 1
+    assert sum(isinstance(outcome, IntegrityError) for outcome in outcomes) == THREADS - 1
+
+
+def stale_wallet(monkeypatch: pytest.MonkeyPatch, tenant: Tenant) -> None:
+    """Removes the guard of a grant: it believes the wallet as it is now, unlocked."""
+    seen = tenant.wallet
+    monkeypatch.setattr(Wallet.objects, "select_for_update", lambda: SimpleNamespace(get=lambda pk: seen))
+
+
+def test_control_without_the_wallets_lock_a_grant_undoes_a_settlement(tenant: Tenant, monkeypatch):
+    request = tenant.hold(output=10)
+    runner().run([HoldOp(request)])
+    stale_wallet(monkeypatch, tenant)
+    runner().run([SettleOp(settlement(request.request_id, 10))])
+    tenant.grant(5 * TOKEN)
+    assert tenant.wallet.posted == 10 * USD + 5 * TOKEN, "the settlement's ten tokens are back"
+    assert {"R1", "R2"} <= {finding.check for finding in run_checks() if not finding.ok}
+
+
+def test_control_without_its_key_the_same_grant_is_given_each_time(tenant: Tenant, monkeypatch):
+    granted, numbers = ledger.granted, iter(range(10**6))
+    monkeypatch.setattr(ledger, "granted", lambda key, *args, **more: granted(f"{key}:{next(numbers)}", *args, **more))
+    together([lambda: services.grant(tenant.organization_id, USD, reason="r", idempotency_key="same")] * THREADS)
+    assert tenant.wallet.posted == (10 + THREADS) * USD
+
+
+def holds_around_a_revocation(tenant: Tenant) -> tuple[list[object], list[object]]:
+    """What holds beside a revocation came to, and those that began when it was over."""
+    requests = [tenant.hold(output=10) for _ in range(20)]
+    tasks = [alone(HoldOp(request)) for request in requests[:10]]
+    tasks.insert(3, lambda: revoke(tenant))
+    beside = together(tasks)
+    del beside[3]
+    return beside, together([alone(HoldOp(request)) for request in requests[10:]])
+
+
+def test_once_a_key_is_revoked_nothing_is_held_with_it(tenant: Tenant):
+    beside, after = holds_around_a_revocation(tenant)
+    granted = [outcome for outcome in beside if isinstance(outcome, HoldGrant)]
+    assert all(isinstance(outcome, HoldGrant | KeyNoLongerValid) for outcome in beside)
+    assert [type(outcome) for outcome in after] == [KeyNoLongerValid] * 10
+    assert tenant.wallet.held == len(granted) * 10 * TOKEN
+    assert_reconciled()
+
+
+def test_control_a_key_that_is_remembered_holds_after_its_revocation(tenant: Tenant, monkeypatch):
+    def remember(books: Books, key_ids: object) -> None:
+        books.keys = {tenant.api_key_id: tenant.organization_id}
+
+    monkeypatch.setattr(Books, "read_keys", remember)
+    _, after = holds_around_a_revocation(tenant)
+    assert [type(outcome) for outcome in after] == [HoldGrant] * 10

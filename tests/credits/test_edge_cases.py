@@ -1,0 +1,164 @@
+"""The edge cases of prepaid metering, and the mistakes that other gateways have admitted: each with the test
+that holds it, or the reason why there is none. A test that is renamed or removed fails here."""
+
+import ast
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Case:
+    """`tests` are `file::function` below tests/. `reason`: why this does not apply yet, or not wholly."""
+
+    name: str
+    tests: tuple[str, ...] = ()
+    reason: str = ""
+
+
+PAYMENTS = "there are no payments yet; STRIPE_SECRET_KEY is reserved"
+SIGN_UP = "customers cannot sign themselves up yet"
+TO_BE_MAPPED = "to be mapped: its tests are written with the feature"
+
+CRASH = "gateway/test_crash.py"
+MESSAGES = "gateway/test_http_messages.py"
+ERRORS = "gateway/test_http_errors.py"
+METERING = "gateway/test_metering.py"
+AWAY = "gateway/test_ledger_away.py"
+WRITER = "credits/test_writer.py"
+WRITER_FAULTS = "credits/test_writer_faults.py"
+SERVICES = "credits/test_services.py"
+SWEEPER = "credits/test_sweeper.py"
+MONEY = "credits/test_money.py"
+GUARDS = "credits/test_guards.py"
+RACES = "races/test_credits_races.py"
+PROCESS_RACES = "races/test_process_races.py"
+MACHINE = "property/test_credits_machine.py::test_the_ledger_behaves_as_its_model"
+FAULTS = "faults/test_faults.py::test_faults_under_load_lose_and_double_nothing"
+OPENAI_STREAM = "providers/test_openai_chat_stream.py"
+ANTHROPIC = "providers/test_anthropic_wire.py"
+
+LEAVES = f"{CRASH}::test_a_client_that_leaves_ends_the_provider_s_stream_and_pays_for_what_came"
+KILLED = f"{CRASH}::test_a_killed_process_leaves_its_stream_charged_once"
+AWAY_CHARGED = f"{AWAY}::test_an_answer_whose_settlement_failed_is_charged_exactly"
+FRAME_FREE = f"{AWAY}::test_the_frame_of_an_answer_without_a_word_costs_nothing"
+ZERO_IS_ZERO = f"{METERING}::test_an_explicit_zero_is_zero_and_a_missing_count_is_not"
+CUT_COUNTED = f"{METERING}::test_a_cut_answer_is_never_counted_beyond_what_was_reserved"
+CUT_STREAM = f"{MESSAGES}::test_a_stream_cut_after_content_ends_in_an_error_event_and_costs_what_came"
+ADMITS_10 = f"{RACES}::test_50_holds_for_a_balance_of_10_admit_exactly_10"
+NEVER_OVERSPENT = f"{MESSAGES}::test_a_small_balance_is_never_overspent_by_many_at_once"
+CACHE_CLASSES = (f"{OPENAI_STREAM}::test_usage", f"{ANTHROPIC}::test_usage_of_all_classes")
+LOST_CONNECTION = f"{WRITER_FAULTS}::test_a_lost_connection_neither_loses_nor_doubles_anything"
+
+EDGE_CASES = [
+    Case("a client disconnects mid-stream", (LEAVES, "gateway/test_exchange.py::"
+        "test_the_end_of_an_answer_is_not_taken_for_a_client_that_left")),
+    Case("the gateway dies between answer and debit", (KILLED, AWAY_CHARGED, FAULTS,
+        f"{WRITER_FAULTS}::test_kill_9_loses_and_doubles_nothing",
+        f"{SWEEPER}::test_a_journal_that_cannot_be_settled_now_is_not_overtaken_by_the_lapsed_lease")),
+    Case("a provider sends no usage", (ZERO_IS_ZERO, CUT_COUNTED, FAULTS)),
+    Case("a provider sends a usage of zero", (ZERO_IS_ZERO, FAULTS,
+        f"{WRITER}::test_no_usage_voids_the_hold_and_leaves_a_record")),
+    Case("one family of wires is not priced", (
+        f"{ERRORS}::test_a_model_without_a_price_is_refused_before_any_provider_is_called",
+        f"{MESSAGES}::test_streamed_and_not_an_answer_is_the_same_and_costs_the_same")),
+    Case("a price changes in mid-flight", (MACHINE, f"{WRITER}::"
+        "test_the_usage_record_holds_the_facts_the_price_and_the_margin")),
+    Case("a request costs more than its hold", (
+        f"{WRITER}::test_usage_beyond_the_hold_becomes_debt_that_blocks_until_repaid",
+        f"{WRITER}::test_an_overage_never_touches_what_another_hold_reserved")),
+    Case("retries and fallback inside one request", (f"{MESSAGES}::test_a_second_target_takes_over_unseen", FAULTS)),
+    Case("insufficient funds", (f"{WRITER}::test_a_refusal_names_what_would_have_been_enough",
+        f"{ERRORS}::test_without_credits_the_message_says_what_is_needed")),
+    Case("a duplicate client request", (
+        f"{WRITER}::test_a_repeated_hold_gets_the_same_grant_and_is_held_once",
+        f"{PROCESS_RACES}::test_two_processes_hold_and_settle_the_same_requests_once"),
+        "clients cannot name their requests yet (Idempotency-Key): the gateway draws every id, so a request "
+        "that a client sends twice is two requests"),
+    Case("duplicate and reordered webhooks", (), PAYMENTS),
+    Case("a refund after the credits were spent", (), PAYMENTS),
+    Case("a dispute", (f"{WRITER}::test_a_frozen_wallet_holds_nothing",), PAYMENTS),
+    Case("the order and expiry of promotions", (f"{WRITER}::test_lots_are_used_up_in_the_designed_order",
+        f"{WRITER}::test_a_priority_comes_before_everything_else"), TO_BE_MAPPED),
+    Case("a correction", (), TO_BE_MAPPED),
+    Case("rounding", (f"{MONEY}::test_a_request_is_rounded_up_once",
+        f"{MONEY}::test_charges_never_fall_with_more_tokens_and_add_up_within_a_nano")),
+    Case("tax-inclusive prices, a changed VAT id", (), PAYMENTS),
+    Case("abuse of free credits", (), SIGN_UP),
+    Case("a leaked key", (f"{ERRORS}::test_a_revoked_key_is_refused_at_once",
+        f"{RACES}::test_once_a_key_is_revoked_nothing_is_held_with_it"),
+        "a key's own spending cap is to be mapped with key budgets"),
+    Case("an organisation is deleted that has a balance", (
+        f"{GUARDS}::test_money_keeps_organisations_keys_and_wallets_from_being_deleted",)),
+    Case("clocks that are wrong", (
+        f"{SWEEPER}::test_a_process_that_lives_but_could_not_renew_its_leases_keeps_its_holds",),
+        "times come from an injected clock, not from the database: on several hosts a clock that is off by "
+        "more than a lease ends that host's holds by their checkpoints"),
+    Case("what decides about money is down", (AWAY_CHARGED, FAULTS,
+        f"{WRITER_FAULTS}::test_a_database_that_stays_away_is_said_so_and_the_reading_is_not_lost")),
+]  # fmt: skip
+"""Reference: ledgers, A7."""
+
+PEERS = [
+    Case("check, then act: new-api#6609, #5690, one-api#2440, #227, #52", (ADMITS_10, NEVER_OVERSPENT)),
+    Case("budgets beside the balance: litellm#34732, #40095, #27381", (), "budgets of keys are to be mapped"),
+    Case("charged after the fact: litellm#26672, #23714", (ADMITS_10,
+        f"{WRITER}::test_a_hold_reserves_the_worst_case_and_a_settlement_takes_what_was_used")),
+    Case("a cap of each replica's own: bifrost#3547, litellm#42653", (
+        f"{PROCESS_RACES}::test_two_processes_hold_and_settle_the_same_requests_once",)),
+    Case("a balance below zero, the wrong bucket: sub2api#2011, octopus#234", (
+        f"{GUARDS}::test_the_database_refuses", f"{WRITER}::test_lots_are_used_up_in_the_designed_order")),
+    Case("counters that drift from the database: litellm#28247, #30460, #36926, #34238, #27735, PR#30039, PR#30684, "
+        "PR#40940", (MACHINE, f"{SERVICES}::test_reconciliation_finds_damage_and_repairs_nothing")),
+    Case("routing by a budget that is not used up: bifrost#5770", (), "nothing is routed by what was spent"),
+    Case("a client leaves: litellm#13245, #35958, PR#33736, PR#37558, PR#36008; new-api#4463, #5235, #7062",
+        (LEAVES, FAULTS)),
+    Case("an explicit zero replaced by an estimate: litellm#37992", (ZERO_IS_ZERO,)),
+    Case("usage of an answer that was cut: litellm#17364", (CUT_COUNTED, CUT_STREAM)),
+    Case("no output, but the prompt is charged: new-api#4168, #4167", (FRAME_FREE,
+        f"{ERRORS}::test_a_failing_provider_costs_nothing_and_keeps_its_status")),
+    Case("error texts charged as output: new-api#5287, #5288, #5289, #5290", (FRAME_FREE, CUT_STREAM,
+        f"{OPENAI_STREAM}::test_an_error_inside_the_stream")),
+    Case("usage in a chunk with choices, or twice: litellm#36168", (
+        f"{OPENAI_STREAM}::test_usage_in_other_places_and_the_last_one_counts",
+        f"{OPENAI_STREAM}::test_everything_in_one_chunk")),
+    Case("cache reads lost in translation: litellm#41067, #31069", CACHE_CLASSES),
+    Case("the breakdown of cache writes at the start only: litellm#42663", (
+        f"{ANTHROPIC}::test_usage_of_all_classes",)),
+    Case("a record that is dropped: litellm#36426", (FAULTS, LOST_CONNECTION)),
+    Case("response.incomplete billed as zero: new-api#7241", (), "the Responses wire is to be mapped with its tests"),
+    Case("cache tokens counted twice or not at all: new-api PR#3258, sub2api#2944, #6125, #1303; litellm#11364, "
+        "#11789, #11935, PR#37407; OmniRoute PR#2522", (*CACHE_CLASSES, f"{METERING}::test_told_classes_are_taken_as_they_are",
+        f"{MONEY}::test_a_reading_is_charged_by_class")),
+    Case("negative usage credits the user: octopus#243", (f"{WRITER}::test_a_providers_nonsense_counts_as_nothing",
+        f"{MONEY}::test_absurd_counts_are_brought_within_bounds")),
+    Case("a price typed for a million tokens taken for one: litellm#20615", (
+        "providers/test_catalogue.py::test_usd_become_whole_nanos_and_come_back",), "prices are to be mapped"),
+    Case("deadlocks and lost connections drop a charge: litellm#27989, #6895, PR#34887, PR#24799, #27221, PR#15281, "
+        "PR#9690", (LOST_CONNECTION, FAULTS)),
+    Case("the request path scans a table: litellm#35766", (), "no query of the request path reads usage records"),
+    Case("updates of counters dominate: litellm#31866, #2169", (f"{WRITER}::test_many_callers_share_their_commits",)),
+]  # fmt: skip
+"""Reference: peers' issues, 1.5."""
+
+
+@cache
+def functions(file: str) -> frozenset[str]:
+    tree = ast.parse((TESTS / file).read_text())
+    return frozenset(node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+@pytest.mark.parametrize("case", [*EDGE_CASES, *PEERS], ids=lambda case: case.name)
+def test_each_case_has_its_tests_or_a_reason(case: Case) -> None:
+    assert case.tests or case.reason
+    for test in case.tests:
+        file, _, name = test.partition("::")
+        assert name in functions(file), f"there is no {test}"
+
+
+def test_all_22_edge_cases_are_here() -> None:
+    assert len({case.name for case in EDGE_CASES}) == 22

@@ -4,7 +4,6 @@ corrections have modules of their own.
 Whatever moves money goes through `ledger.py`.
 """
 
-import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -168,8 +167,8 @@ def sweep(now: datetime | None = None) -> Sweep:
     journaled = journal.standing(settings.JOURNAL_DIR)
     mark_overdue(now, journaled)
     needing = Hold.objects.filter(state=HoldState.NEEDS_SETTLEMENT).order_by("updated_at", "pk")
-    unjournaled = (id_ for id_ in needing.values_list("pk", flat=True) if id_ not in journaled)
-    settled += _end_all(now, map(InterruptOp, list(itertools.islice(unjournaled, SWEEP_LIMIT))))[0]
+    first = needing.values_list("pk", flat=True)[: SWEEP_LIMIT + len(journaled)]
+    settled += _end_all(now, [InterruptOp(id_) for id_ in first if id_ not in journaled])[0]
     overdue = Hold.objects.filter(state=HoldState.OPEN, lease_until__lt=now).order_by("lease_until", "pk")
     expired, _ = _end_all(now, map(ExpireOp, list(overdue.values_list("pk", flat=True)[:SWEEP_LIMIT])))
     if settled or expired:

@@ -75,8 +75,7 @@ class Runtime:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         with contextlib.suppress(CreditsError):
-            for run in tuple(self.unsettled):
-                await run.settle_again()
+            await self._settle_again()
             await self.writer.close()
             self.journal.close()
         await self.transport.close()
@@ -90,10 +89,12 @@ class Runtime:
     async def _settle_unsettled(self) -> None:
         while True:
             await asyncio.sleep(SETTLE_AGAIN_SECONDS)
-            for run in tuple(self.unsettled):
-                await run.settle_again()
-                if run.unsettled is None:
-                    self.unsettled.discard(run)
+            await self._settle_again()
+
+    async def _settle_again(self) -> None:
+        """All at once, so that they share a commit."""
+        await asyncio.gather(*(run.settle_again() for run in self.unsettled))
+        self.unsettled = {run for run in self.unsettled if run.unsettled is not None}
 
     async def _refresh_catalogue(self) -> None:
         try:

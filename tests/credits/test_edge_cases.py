@@ -132,8 +132,8 @@ PEERS = [
     Case("a record that is dropped: litellm#36426", (FAULTS, LOST_CONNECTION)),
     Case("response.incomplete billed as zero: new-api#7241", (), "the Responses wire is to be mapped with its tests"),
     Case("cache tokens counted twice or not at all: new-api PR#3258, sub2api#2944, #6125, #1303; litellm#11364, "
-        "#11789, #11935, PR#37407; OmniRoute PR#2522", (*CACHE_CLASSES, f"{METERING}::test_told_classes_are_taken_as_they_are",
-        f"{MONEY}::test_a_reading_is_charged_by_class")),
+        "#11789, #11935, PR#37407; OmniRoute PR#2522", (*CACHE_CLASSES, f"{MONEY}::test_a_reading_is_charged_by_class",
+        f"{METERING}::test_told_classes_are_taken_as_they_are")),
     Case("negative usage credits the user: octopus#243", (f"{WRITER}::test_a_providers_nonsense_counts_as_nothing",
         f"{MONEY}::test_absurd_counts_are_brought_within_bounds")),
     Case("a price typed for a million tokens taken for one: litellm#20615", (

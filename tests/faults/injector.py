@@ -2,7 +2,6 @@
 
 import random
 import sqlite3
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -184,7 +183,8 @@ class Injector:
         return self._lock(self._busy_timeout / 2, lambda: self.product.kill_web_worker(self._chance))
 
     def _kill_in_commit(self) -> bool:
-        """The write-ahead log has just been written to: its writer waits for the disk."""
+        """The write-ahead log has just been written to: its writer waits for the disk. The moment is
+        short, hence no pause between two looks."""
         if not self._outage():
             return False
         log = self.product.sqlite_file.with_name(f"{self.product.sqlite_file.name}-wal")
@@ -200,17 +200,3 @@ def _modified(file: Path) -> int:
         return file.stat().st_mtime_ns
     except FileNotFoundError:
         return 0
-
-
-class Restarter:
-    """Keeps the product running while faults are injected; the main thread alone may start processes,
-    so this is a clock that says when to look after them."""
-
-    def __init__(self, product: Product) -> None:
-        self._product = product
-
-    def wait(self, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
-            self._product.tick()
-            threading.Event().wait(min(0.1, left))

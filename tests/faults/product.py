@@ -97,6 +97,13 @@ class Product(Ccm):
         if self._valkey.process.poll() is not None:
             self.start_valkey()
 
+    def look_after(self, seconds: float) -> None:
+        """`tick` for so long."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            self.tick()
+            time.sleep(min(0.1, left))
+
     def close(self) -> None:
         for child in self.children.values():
             if child.process is not None:

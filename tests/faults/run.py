@@ -23,7 +23,7 @@ from pathlib import Path
 from tests.fakes.anthropic import fake_anthropic
 from tests.fakes.openai import fake_openai
 from tests.faults import traffic
-from tests.faults.injector import Injector, Restarter
+from tests.faults.injector import Injector
 from tests.faults.load import Load
 from tests.faults.product import Product
 from tests.faults.proxy import CommitProxy
@@ -150,16 +150,16 @@ def customers(product: Product) -> tuple[dict[str, int], list[str]]:
 
 
 def inject(injector: Injector, options: Options) -> None:
-    chance, restarter = random.Random(options.seed), Restarter(injector.product)
-    restarter.wait(1.0)
+    chance, product = random.Random(options.seed), injector.product
+    product.look_after(1.0)
     while injector.count < options.faults:
-        restarter.wait(chance.uniform(0.1, options.pause))
+        product.look_after(chance.uniform(0.1, options.pause))
         name = injector.inject()
         if name:
             print(f"{injector.count:4}  {name}", file=sys.stderr, flush=True)
-    restarter.wait(1.0)
+    product.look_after(1.0)
     injector.heal()
-    injector.product.await_ready()
+    product.await_ready()
 
 
 def await_quiet(product: Product) -> int:

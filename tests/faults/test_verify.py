@@ -1,5 +1,6 @@
 """The fault run's own checks: each kind of damage to the books is seen, and sound books are not accused."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from random import Random
@@ -141,7 +142,7 @@ def test_a_counted_answer_is_never_above_what_was_reserved():
 def test_plans_travel_in_the_prompt():
     for number in range(50):
         plan = make_plan(f"tag-{number}", Random(number))
-        assert traffic.plan_of(traffic.json.loads(plan.body)["messages"][0]["content"]) == plan
+        assert traffic.plan_of(json.loads(plan.body)["messages"][0]["content"]) == plan
     with pytest.raises(ValueError, match="Hello"):
         traffic.plan_of("Hello")
 

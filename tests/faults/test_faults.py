@@ -9,7 +9,7 @@ from tests.faults.proxy import CommitProxy, Cut
 from tests.faults.run import Options, run
 from tests.processes import process_database
 
-QUICK = Options(faults=10, seed=3, pause=0.5, lease=6, busy_timeout=0.4, callers=10)
+QUICK = Options(faults=8, seed=3, pause=0.5, lease=6, busy_timeout=0.4, callers=10)
 
 
 def test_faults_under_load_lose_and_double_nothing():

@@ -414,7 +414,7 @@ def test_control_without_its_key_the_same_grant_is_given_each_time(tenant: Tenan
 def holds_around_a_revocation(tenant: Tenant) -> tuple[list[object], list[object]]:
     """What holds beside a revocation came to, and those that began when it was over."""
     requests = [tenant.hold(output=10) for _ in range(20)]
-    tasks = [alone(HoldOp(request)) for request in requests[:10]]
+    tasks: list[Callable[[], object]] = [alone(HoldOp(request)) for request in requests[:10]]
     tasks.insert(3, lambda: revoke(tenant))
     beside = together(tasks)
     del beside[3]

@@ -379,6 +379,8 @@ def test_sweeps_and_holds_at_once_expire_each_lot_once(transactional_db):
     assert [owner.wallet.posted for owner in tenants] == [0] * 4
     assert Transfer.objects.filter(code="expire").count() == 4
     assert_reconciled()
+
+
 def test_control_without_a_look_at_what_is_stored_a_repeated_hold_has_no_answer(tenant: Tenant, monkeypatch):
     """What remains is the key of the table, which refuses and cannot answer."""
     monkeypatch.setattr(Books, "read_holds", lambda books, request_ids: None)

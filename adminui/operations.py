@@ -9,7 +9,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from credits.money import format_usd
-from credits.selectors import adjustments_to_decide, holds_by_state, last_reconciliation, usage_totals, wallets_in_debt
+from credits.selectors import adjustments_to_decide, holds_by_state, last_reconciliation, wallets_in_debt
+from credits.usage.selectors import platform_total
+from credits.usage.types import Span
 from providers.selectors import (
     mappings_without_cost,
     models_without_price,
@@ -51,8 +53,8 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 
 def figures() -> tuple[Figure, ...]:
     """Since midnight, UTC."""
-    totals = usage_totals(timezone.now().replace(hour=0, minute=0, second=0, microsecond=0))
-    usage = reverse("admin:credits_usagerecord_changelist")
+    totals = platform_total(Span.today(timezone.now()))
+    usage = reverse("admin:credits_usagerollup_changelist")
     return (
         Figure("Requests today", f"{totals.requests:,}", "since midnight UTC", usage),
         Figure("Charged today", format_usd(totals.charge), "to customers", usage),

@@ -5,9 +5,11 @@ from typing import Any, cast
 
 from django import forms
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html_join
@@ -19,10 +21,24 @@ from accounts.models import User
 from credits import budget_admin, promo_admin, services
 from credits.admin_forms import ReadOnly, UsdField, action_page, new_key
 from credits.correction_admin import ProposesAdjustments, RefundsRequests, WritesHoldsOff
-from credits.models import CreditLot, Hold, LotKind, ReconciliationRun, Transfer, UsageRecord, Wallet
+from credits.models import (
+    CreditLot,
+    Hold,
+    LotKind,
+    ReconciliationRun,
+    Transfer,
+    UsageArchive,
+    UsageRecord,
+    UsageRollup,
+    Wallet,
+)
 from credits.money import format_usd
 from credits.reconcile import Finding
 from credits.types import UNKNOWN_COST
+from credits.usage.selectors import platform_usage
+from credits.usage.types import Span, Sums
+
+OVERVIEW_DAYS = 30
 
 __all__ = ["budget_admin", "promo_admin"]  # Django looks for an app's pages here
 
@@ -234,6 +250,61 @@ class UsageRecordAdmin(ReadOnly, RefundsRequests):
     @display(description="margin", ordering="margin")
     def margin_usd(self, record: UsageRecord) -> str:
         return UNKNOWN_COST if _cost_is_unknown(record) else format_usd(record.margin)
+
+
+@admin.register(UsageRollup)
+class UsageRollupAdmin(ReadOnly, ModelAdmin):
+    """All tenants' usage by day and model; a single rollup is nothing to look at."""
+
+    fields = ("organization", "period", "starts_at", "api_key", "model", "provider", "route", "requests", "charge")
+    readonly_fields = fields
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> TemplateResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        lines = platform_usage(Span.last_days(timezone.now(), OVERVIEW_DAYS))
+        total = sum((line.sums for line in lines), Sums())
+        rows = [(f"{line.day:%Y-%m-%d}", line.model, line.sums) for line in lines]
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Usage of the last {OVERVIEW_DAYS} days (UTC)",
+            "opts": self.model._meta,
+            "table": {
+                "headers": [
+                    "Day",
+                    "Model",
+                    "Requests",
+                    "Errors",
+                    "Input",
+                    "Cached",
+                    "Output",
+                    "Charge",
+                    "Cost",
+                    "Margin",
+                ],
+                "rows": [[day, model, *_cells(sums)] for day, model, sums in [*rows, ("Total", "", total)]],
+            },
+        }
+        return TemplateResponse(request, "credits/usage_overview.html", context)
+
+
+def _cells(sums: Sums) -> list[str]:
+    counts = (sums.requests, sums.errors, sums.input_tokens, sums.cached_tokens, sums.output_tokens)
+    return [f"{count:,}" for count in counts] + [format_usd(nanos) for nanos in (sums.charge, sums.cost, sums.margin)]
+
+
+@admin.register(UsageArchive)
+class UsageArchiveAdmin(ReadOnly, ModelAdmin):
+    list_display = ("path", "organization", "records", "charge_usd", "created_at", "deleted_at")
+    list_select_related = ("organization",)
+    fields = (
+        "organization", "starts_at", "ends_at", "path", "records", "charge_usd", "sha256", "created_at", "deleted_at",
+    )  # fmt: skip
+    readonly_fields = fields
+
+    @display(description="charge", ordering="charge")
+    def charge_usd(self, archive: UsageArchive) -> str:
+        return format_usd(archive.charge)
 
 
 @admin.register(ReconciliationRun)

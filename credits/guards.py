@@ -1,6 +1,6 @@
 """What the database itself refuses, on either vendor: triggers that keep the journal append-only,
-the hold's and the adjustment's state machine one-way, and a refund within what was charged. And the
-platform's ledger accounts, which are always there.
+the hold's and the adjustment's state machine one-way, a refund within what was charged, and usage
+records until they are archived. And the platform's ledger accounts, which are always there.
 
 Installed after every `migrate` rather than in a migration: SQLite loses a table's triggers when
 Django rebuilds the table, and a flush empties the accounts.
@@ -17,7 +17,7 @@ APPEND_ONLY = (
     "credits_transfer", "credits_lotconsumption", "credits_pricesnapshot", "credits_lotreopening", "credits_correction",
     "credits_promoredemption", "credits_holdwriteoff",
 )  # fmt: skip
-KEPT = ("credits_hold", "credits_adjustment", "credits_promocode")
+KEPT = ("credits_hold", "credits_adjustment", "credits_promocode", "credits_usagearchive")
 """Rows that change, but are never deleted."""
 
 EDGES: dict[str, tuple[str, ...]] = {
@@ -37,6 +37,15 @@ FIXED_OF_PROMO_CODE = (
     "created_by_id", "created_at",
 )  # fmt: skip
 
+FIXED_OF_ARCHIVE = (
+    "id", "organization_id", "starts_at", "ends_at", "path", "records", "charge", "sha256", "created_at",
+)  # fmt: skip
+_ARCHIVED = (
+    "EXISTS (SELECT 1 FROM credits_usagearchive a WHERE a.organization_id = OLD.organization_id "
+    "AND a.starts_at <= OLD.created_at AND a.ends_at > OLD.created_at AND a.deleted_at IS NULL)"
+)
+"""A usage record may be deleted: it is in an archive that was read back, and whose deletion is not over."""
+
 
 def _quoted(words: tuple[str, ...]) -> str:
     return ", ".join(f"'{word}'" for word in words)
@@ -51,6 +60,7 @@ _CHANGES = (
     ("credits_hold_edges", "credits_hold", "UPDATE", f"{_FINISHED} OR {_ILLEGAL_EDGE}"),
     ("credits_adjustment_edges", "credits_adjustment", "UPDATE", "OLD.state <> 'proposed'"),
     ("credits_promocode_count", "credits_promocode", "UPDATE OF redeemed", "NEW.redeemed < OLD.redeemed"),
+    ("credits_usagearchive_ended", "credits_usagearchive", "UPDATE", "OLD.deleted_at IS NOT NULL"),
     *(
         (
             f"{table}_fixed",
@@ -62,6 +72,7 @@ _CHANGES = (
             ("credits_hold", FIXED),
             ("credits_adjustment", FIXED_OF_ADJUSTMENT),
             ("credits_promocode", FIXED_OF_PROMO_CODE),
+            ("credits_usagearchive", FIXED_OF_ARCHIVE),
         )
     ),
 )
@@ -80,6 +91,7 @@ def _sqlite_triggers() -> dict[str, tuple[str, str]]:
     rules += [(f"{table}_no_delete", table, "DELETE", "1") for table in KEPT]
     rules += [(name, table, event, condition.format(differs="IS NOT")) for name, table, event, condition in _CHANGES]
     rules.append(("credits_correction_limit", "credits_correction", "INSERT", _ABOVE_THE_CHARGE))
+    rules.append(("credits_usagerecord_kept", "credits_usagerecord", "DELETE", f"NOT {_ARCHIVED}"))
     return {
         name: (
             table,
@@ -94,6 +106,16 @@ _REFUSE = """
 CREATE OR REPLACE FUNCTION credits_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION '% refuses this %', TG_TABLE_NAME, TG_OP USING ERRCODE = 'restrict_violation';
+END $$
+"""
+# A trigger's WHEN takes no subquery here.
+_KEEP_USAGE = f"""
+CREATE OR REPLACE FUNCTION credits_keep_usage() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT {_ARCHIVED} THEN
+        RAISE EXCEPTION 'credits_usagerecord refuses this DELETE' USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN OLD;
 END $$
 """
 
@@ -111,8 +133,9 @@ END $$
 
 def _postgresql_triggers() -> dict[str, tuple[str, str]]:
     refuse = "credits_refuse"
+    emptied = (*APPEND_ONLY, *KEPT, "credits_usagerecord")
     rules = [(f"{table}_append_only", table, "UPDATE OR DELETE", "ROW", "", refuse) for table in APPEND_ONLY]
-    rules += [(f"{table}_no_truncate", table, "TRUNCATE", "STATEMENT", "", refuse) for table in (*APPEND_ONLY, *KEPT)]
+    rules += [(f"{table}_no_truncate", table, "TRUNCATE", "STATEMENT", "", refuse) for table in emptied]
     rules += [(f"{table}_no_delete", table, "DELETE", "ROW", "", refuse) for table in KEPT]
     rules += [
         (name, table, event, "ROW", f"WHEN ({condition.format(differs='IS DISTINCT FROM')})", refuse)
@@ -120,6 +143,7 @@ def _postgresql_triggers() -> dict[str, tuple[str, str]]:
     ]
     above = "credits_refuse_above_the_charge"
     rules.append(("credits_correction_limit", "credits_correction", "INSERT", "ROW", "", above))
+    rules.append(("credits_usagerecord_kept", "credits_usagerecord", "DELETE", "ROW", "", "credits_keep_usage"))
     return {
         name: (
             table,
@@ -140,6 +164,7 @@ def install(connection: BaseDatabaseWrapper) -> None:
         if connection.vendor == "postgresql":
             cursor.execute(_REFUSE)
             cursor.execute(_REFUSE_ABOVE_THE_CHARGE)
+            cursor.execute(_KEEP_USAGE)
         for _, sql in _triggers(connection).values():
             cursor.execute(sql)
 

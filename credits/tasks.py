@@ -1,16 +1,26 @@
 """The credits app's work beside the requests. Every task may run twice, or beside itself."""
 
+from datetime import UTC, datetime
 from typing import Any
 
+import structlog
 from celery import shared_task
 from celery.schedules import crontab
+from django.utils import timezone
 
 from credits import reconcile as checks
 from credits import services
+from credits.usage import agreement, archive, rollups
+from credits.usage.reading import snapshot_cursor
+
+log = structlog.get_logger("ccm.usage")
 
 SWEEP_SECONDS = 15
 EXPIRE_SECONDS = 60
 """Nobody can reserve what has expired in between (`expiry.py`): this only keeps the balance shown true."""
+ROLL_UP_SECONDS = 120
+ARCHIVE_SECONDS = 200
+"""Less than a task may take; what is left over is done an hour later."""
 
 
 @shared_task(name="credits.sweep")
@@ -28,12 +38,55 @@ def reconcile() -> None:
     checks.reconcile()
 
 
+@shared_task(name="credits.roll_up_usage")
+def roll_up_usage() -> None:
+    rollups.roll_up()
+
+
+@shared_task(name="credits.check_rollups")
+def check_rollups() -> None:
+    """Rollups are made from records, so days on which they differ are made anew. What then still differs
+    is the records' and the ledger's difference, for a person to look at."""
+    with snapshot_cursor() as cursor:
+        found = agreement.differences(cursor)
+    if not found:
+        return
+    log.warning("rollups_differ", count=len(found), first=str(found[0]))
+    if any(difference.day is None for difference in found):
+        rollups.rebuild()
+    for day in sorted({difference.day for difference in found if difference.day}):
+        moment = datetime.fromisoformat(day).replace(tzinfo=UTC)
+        rollups.rebuild(moment, moment)
+    with snapshot_cursor() as cursor:
+        ok, detail = agreement.rollup_agreement(cursor)
+    if not ok:
+        log.error("rollups_still_differ", detail=detail)
+
+
+@shared_task(name="credits.archive_usage")
+def archive_usage() -> None:
+    before = archive.due_before(timezone.now())
+    if before is not None:
+        archive.archive_usage(before, seconds=ARCHIVE_SECONDS)
+
+
 BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "credits.sweep": {"task": "credits.sweep", "schedule": SWEEP_SECONDS, "options": {"expires": SWEEP_SECONDS}},
     "credits.expire_lots": {
         "task": "credits.expire_lots",
         "schedule": EXPIRE_SECONDS,
         "options": {"expires": EXPIRE_SECONDS},
+    },
+    "credits.roll_up_usage": {
+        "task": "credits.roll_up_usage",
+        "schedule": ROLL_UP_SECONDS,
+        "options": {"expires": ROLL_UP_SECONDS},
+    },
+    "credits.check_rollups": {"task": "credits.check_rollups", "schedule": crontab(hour=2, minute=47)},
+    "credits.archive_usage": {
+        "task": "credits.archive_usage",
+        "schedule": crontab(minute=41),
+        "options": {"expires": 1800},
     },
     "credits.reconcile": {"task": "credits.reconcile", "schedule": crontab(hour=3, minute=17)},
 }

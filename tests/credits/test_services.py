@@ -19,8 +19,11 @@ from credits.journal import Journal
 from credits.models import CreditLot, Hold, LotKind, ReconciliationRun, Transfer, UsageRecord, Wallet
 from credits.reconcile import run_checks
 from credits.records import Checkpoint
-from credits.selectors import balance, holds_by_state, last_reconciliation, recent_usage, usage_totals, wallets_in_debt
+from credits.selectors import balance, holds_by_state, last_reconciliation, wallets_in_debt
 from credits.types import HoldRequest, MeterReading, Settlement, UsageSource
+from credits.usage.requests import requests_page
+from credits.usage.selectors import platform_total
+from credits.usage.types import Span
 from tests.credits.support import FACTS, TOKEN, USD, Tenant, assert_reconciled, flat, new_tenant, raw, settlement
 
 pytestmark = pytest.mark.django_db
@@ -285,20 +288,21 @@ def test_usage_is_listed_for_its_organisation_only(customer: Tenant, runner: Bat
     other = new_tenant(USD)
     for tenant, tokens in ((customer, 5), (other, 7)):
         runner.run([SettleOp(settlement(held(runner, tenant.hold()), tokens, cache_read=2, cache_write=1))])
-    rows = recent_usage(customer.organization_id)
+    rows = requests_page(customer.organization_id).rows
     assert [(row.output_tokens, row.cached_tokens, row.charge) for row in rows] == [(5, 3, 8 * TOKEN)]
-    totals = usage_totals(timezone.now() - LATER)
+    totals = platform_total(Span.last_days(timezone.now(), 2))
     assert (totals.requests, totals.charge, totals.margin) == (2, 18 * TOKEN, 18 * TOKEN)
     assert wallets_in_debt() == 0
     assert balance(10**9) == balance(10**9 + 1)
 
 
 def test_the_tasks_do_what_their_schedule_names(customer: Tenant):
-    named = {tasks.sweep.name, tasks.expire_lots.name, tasks.reconcile.name}
-    assert {entry["task"] for entry in tasks.BEAT_SCHEDULE.values()} == named
-    tasks.sweep()
-    tasks.expire_lots()
-    tasks.reconcile()
+    run = (
+        tasks.sweep, tasks.expire_lots, tasks.roll_up_usage, tasks.check_rollups, tasks.archive_usage, tasks.reconcile,
+    )  # fmt: skip
+    assert {entry["task"] for entry in tasks.BEAT_SCHEDULE.values()} == {task.name for task in run}
+    for task in run:
+        task()
     assert ReconciliationRun.objects.get().ok
 
 

@@ -1,0 +1,188 @@
+"""Sums of usage: by day, hour, model and so on. What belongs to a tenant takes the organisation's id first.
+
+What was settled before the last run of the rollup task comes from rollups, the rest from the records
+themselves, both from one snapshot: a page is never minutes behind the wallet.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from django.db.models import Expression, F, Q
+from django.db.models.functions import TruncDay, TruncHour
+
+from accounts.models import ApiKey
+from credits.models import UsageRecord, Wallet
+from credits.usage.models import RollupPeriod, UsageRollup
+from credits.usage.reading import SUMS_OF_RECORDS, SUMS_OF_ROWS, not_rolled_up, snapshot
+from credits.usage.types import DAY, EVERYTHING, Filters, Span, Sums, day_of
+
+BURN_DAYS = 7
+LEAST_BURN = timedelta(days=1)
+LONGEST = timedelta(days=3650)
+"""Credits that last longer than this are said to last for ever."""
+
+
+class By(StrEnum):
+    """What usage can be added up by; the value names the column."""
+
+    HOUR = "hour"
+    DAY = "day"
+    MODEL = "model"
+    PROVIDER = "provider"
+    ROUTE = "route"
+    API_KEY = "api_key_id"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """`value` is a datetime for By.HOUR and By.DAY, the key's id for By.API_KEY, else a name."""
+
+    value: Any
+    sums: Sums
+
+
+@dataclass(frozen=True, slots=True)
+class MemberLine:
+    """`user_id` is None for keys whose creator is unknown or gone."""
+
+    user_id: int | None
+    sums: Sums
+
+
+def usage_by(organization_id: int, by: By, span: Span, filters: Filters = EVERYTHING) -> list[Line]:
+    """Times in their order, without those that had no usage; all else by its charge, the most first."""
+    with snapshot() as rolled:
+        rollups = UsageRollup.objects.filter(
+            _time(span, whole_days=by != By.HOUR), organization_id=organization_id, **filters.values
+        )
+        records = not_rolled_up(
+            UsageRecord.objects.filter(organization_id=organization_id, **filters.values), rolled, span
+        )
+        found = _added_up(by, rollups, records)
+    return _in_order(by, found)
+
+
+def usage_total(organization_id: int, span: Span, filters: Filters = EVERYTHING) -> Sums:
+    return sum((line.sums for line in usage_by(organization_id, By.ROUTE, span, filters)), Sums())
+
+
+def usage_by_member(organization_id: int, span: Span, filters: Filters = EVERYTHING) -> list[MemberLine]:
+    """By who made the API key that was used."""
+    creators = dict(ApiKey.objects.filter(organization_id=organization_id).values_list("pk", "created_by_id"))
+    found: dict[int | None, Sums] = {}
+    for line in usage_by(organization_id, By.API_KEY, span, filters):
+        member = creators.get(line.value)
+        found[member] = found.get(member, Sums()) + line.sums
+    return [MemberLine(*each) for each in sorted(found.items(), key=lambda each: (-each[1].charge, each[0] or 0))]
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """Nanos. `month_forecast` is what this month will come to, and `lasts` how long the credits will last (None:
+    for ever, as far as can be told), if requests go on as they did in the last BURN_DAYS days."""
+
+    today: int = 0
+    this_month: int = 0
+    month_forecast: int = 0
+    lasts: timedelta | None = None
+
+
+def spending(organization_id: int, now: datetime) -> Spending:
+    """In whole nanos and seconds; a forecast is rounded down."""
+    today, month, recent = Span.today(now), Span.this_month(now), Span.last_days(now, BURN_DAYS + 1)
+    span = Span(min(month.since, recent.since), today.until)
+    days = {line.value: line.sums.charge for line in usage_by(organization_id, By.DAY, span)}
+    in_month = sum(charge for day, charge in days.items() if day >= month.since)
+    burn = {day: charge for day, charge in days.items() if day >= recent.since and charge}
+    if not burn:
+        return Spending(days.get(today.since, 0), in_month, in_month)
+    seconds = int(max(now - min(burn), LEAST_BURN).total_seconds())
+    burnt = sum(burn.values())
+    wallet = Wallet.objects.filter(pk=organization_id).values_list("posted", "held", "debt").first() or (0, 0, 0)
+    available = max(wallet[0] - wallet[1] - wallet[2], 0)
+    lasts = available * seconds // burnt
+    return Spending(
+        today=days.get(today.since, 0),
+        this_month=in_month,
+        month_forecast=in_month + burnt * int((month.until - now).total_seconds()) // seconds,
+        lasts=timedelta(seconds=lasts) if lasts < LONGEST.total_seconds() else None,
+    )
+
+
+# -- all tenants, for operators
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformLine:
+    day: datetime
+    model: str
+    sums: Sums
+
+
+def platform_total(span: Span) -> Sums:
+    """Of all organisations."""
+    return sum((line.sums for line in platform_usage(span)), Sums())
+
+
+def platform_usage(span: Span) -> list[PlatformLine]:
+    """Of all organisations, by day and model: the newest day first, then the model that was charged the most."""
+    with snapshot() as rolled:
+        rollups = UsageRollup.objects.filter(
+            period=RollupPeriod.DAY, starts_at__gte=day_of(span.since), starts_at__lt=span.until
+        )
+        # From wallet to wallet: there is no index of time alone.
+        records = not_rolled_up(UsageRecord.objects.filter(organization__wallet__isnull=False), rolled, span)
+        found: dict[Any, Sums] = {}
+        for row in rollups.order_by().values("starts_at", "model").annotate(**SUMS_OF_ROWS):
+            found[row["starts_at"], row["model"]] = Sums.of(row)
+        newest = records.order_by().annotate(day=TruncDay("created_at")).values("day", "model")
+        for row in newest.annotate(**SUMS_OF_RECORDS):
+            key = (row["day"], row["model"])
+            found[key] = found.get(key, Sums()) + Sums.of(row)
+    lines = [PlatformLine(day, model, sums) for (day, model), sums in found.items()]
+    return sorted(lines, key=lambda line: (-line.day.timestamp(), -line.sums.charge, line.model))
+
+
+# -- how
+
+
+def _time(span: Span, *, whole_days: bool) -> Q:
+    """The rollups of `span`: days as far as it has whole ones, hours at its edges."""
+    first = day_of(span.since)
+    first = first if first == span.since else first + DAY
+    last = day_of(span.until)
+    if not whole_days or first >= last:
+        return _rows(RollupPeriod.HOUR, span.since, span.until)
+    edges = [(span.since, first), (last, span.until)]
+    found = _rows(RollupPeriod.DAY, first, last)
+    for since, until in edges:
+        if since < until:
+            found |= _rows(RollupPeriod.HOUR, since, until)
+    return found
+
+
+def _rows(period: RollupPeriod, since: datetime, until: datetime) -> Q:
+    return Q(period=period, starts_at__gte=since, starts_at__lt=until)
+
+
+_OF_ROLLUPS: Mapping[By, Expression | F] = {By.HOUR: F("starts_at"), By.DAY: TruncDay("starts_at")}
+_OF_RECORDS: Mapping[By, Expression | F] = {By.HOUR: TruncHour("created_at"), By.DAY: TruncDay("created_at")}
+
+
+def _added_up(by: By, rollups: Any, records: Any) -> dict[Any, Sums]:
+    found: dict[Any, Sums] = {}
+    for rows, times, sums in ((rollups, _OF_ROLLUPS, SUMS_OF_ROWS), (records, _OF_RECORDS, SUMS_OF_RECORDS)):
+        value = times.get(by, F(by.value))
+        for row in rows.order_by().annotate(by_value=value).values("by_value").annotate(**sums):
+            found[row["by_value"]] = found.get(row["by_value"], Sums()) + Sums.of(row)
+    return found
+
+
+def _in_order(by: By, found: dict[Any, Sums]) -> list[Line]:
+    lines = [Line(value, sums) for value, sums in found.items()]
+    if by in {By.HOUR, By.DAY}:
+        return sorted(lines, key=lambda line: line.value)
+    return sorted(lines, key=lambda line: (-line.sums.charge, line.value))

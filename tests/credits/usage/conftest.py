@@ -1,0 +1,1 @@
+from tests.credits.support import customer, tenant  # noqa: F401 - fixtures

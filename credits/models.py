@@ -14,6 +14,7 @@ import credits.correction_models  # noqa: F401 - Django looks for an app's model
 from accounts.models import ApiKey, Organization
 from credits.budgets import WINDOWS
 from credits.usage.models import (  # noqa: F401 - Django finds an app's models here
+    PlatformDay,
     RollupPeriod,
     RollupProgress,
     SessionSlice,

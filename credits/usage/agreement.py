@@ -17,7 +17,7 @@ EXAMPLES = 5
 @dataclass(frozen=True, slots=True)
 class Difference:
     """What the rollups have too much, or too little if below zero: requests, and nanos of charge and cost. `day`
-    is None where no day is known."""
+    is None where no day is known, `organization_id` 0 for all together."""
 
     check: str
     organization_id: int
@@ -76,6 +76,13 @@ SELECT organization_id, day, SUM(requests), SUM(charge), SUM(cost) FROM (
     FROM credits_usagerollup
 ) both_periods GROUP BY organization_id, day {_DIFFERENT} ORDER BY 2, 1
 """
+PLATFORM = f"""
+SELECT 0, day, SUM(requests), SUM(charge), SUM(cost) FROM (
+    SELECT {{rolled_day}} AS day, requests, charge, cost FROM credits_platformday
+    UNION ALL SELECT {{rolled_day}}, -SUM(requests), -SUM(charge), -SUM(cost)
+    FROM credits_usagerollup WHERE period = 'day' GROUP BY 1
+) both_tables GROUP BY day {_DIFFERENT} ORDER BY 2
+"""
 # The debit's account is the tenant's: what was captured, or what became debt. Corrections are transfers of
 # their own and change neither the record nor these.
 LEDGER = """
@@ -100,6 +107,7 @@ CHECKS = {
     "session slices and records": SESSIONS,
     "sessions and their slices": SESSION_SUMS,
     "days and hours": DAYS,
+    "all organisations and days": PLATFORM,
     "rollups and ledger": LEDGER,
     "rollups and archives": ARCHIVES,
 }

@@ -73,6 +73,22 @@ class UsageRollup(UsageSums):
         return f"{self.starts_at:%Y-%m-%d %H:%M} {self.model}"
 
 
+class PlatformDay(UsageSums):
+    """The usage of all organisations on one day (UTC), by model and provider: the operators' rollup."""
+
+    starts_at = models.DateTimeField()
+    model = models.CharField(max_length=200)
+    provider = models.CharField(max_length=120, blank=True)
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("starts_at", "model", "provider"), name="credits_platform_day_once"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.starts_at:%Y-%m-%d} {self.model}"
+
+
 class SessionSlice(UsageSums):
     """What one agent of a client's session used in one hour; `agent_id` is empty for the main thread."""
 

@@ -14,6 +14,8 @@ from credits.usage.reading import not_rolled_up, snapshot
 from credits.usage.types import HOUR, Filters, Span
 
 MOST = 200
+HOURS = 60
+"""How many are looked through by one query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,12 +170,28 @@ def _filtered(
     rows = list(_newest(not_rolled_up(matching, rolled, span), limit))
     if rolled is None:
         return rows
-    for hour in _hours(organization_id, span, filters, after, limit):
+    hours = _hours(organization_id, span, filters, after, limit)
+    for start in range(0, len(hours), HOURS):
         if len(rows) >= limit:
             break
-        edges = Q(created_at__gte=hour, created_at__lt=min(hour + HOUR, rolled))
+        some = hours[start : start + HOURS]
+        edges = Q(created_at__gte=some[-1], created_at__lt=min(some[0] + HOUR, rolled)) & _any(some)
         rows += _newest(matching.filter(edges), limit - len(rows))
     return rows
+
+
+def _any(hours: Sequence[datetime]) -> Q:
+    """In one of these hours, newest first; those that follow one another make one range."""
+    ranges: list[tuple[datetime, datetime]] = []
+    for hour in hours:
+        if ranges and ranges[-1][0] == hour + HOUR:
+            ranges[-1] = (hour, ranges[-1][1])
+        else:
+            ranges.append((hour, hour + HOUR))
+    found = Q()
+    for since, until in ranges:
+        found |= Q(created_at__gte=since, created_at__lt=until)
+    return found
 
 
 def _hours(

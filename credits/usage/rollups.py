@@ -4,7 +4,7 @@ An hour is read without a lock and then replaced in one short transaction. Whoev
 the next version of `RollupProgress`; somebody else who had read the same version writes nothing.
 """
 
-from collections.abc import Iterable, Sequence
+import itertools
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,7 +15,14 @@ from django.db.models import Exists, F, OuterRef, QuerySet
 from django.utils import timezone
 
 from credits.database import Dialect
-from credits.usage.models import RollupPeriod, RollupProgress, SessionSlice, UsageArchive, UsageRollup
+from credits.usage.models import (
+    PlatformDay,
+    RollupPeriod,
+    RollupProgress,
+    SessionSlice,
+    UsageArchive,
+    UsageRollup,
+)
 from credits.usage.types import DAY, SUM_COLUMNS, day_of, hour_of
 
 log = structlog.get_logger("ccm.usage")
@@ -27,15 +34,15 @@ commits, and until then nobody else can see it."""
 LATE = timedelta(minutes=15)
 """How far back each run reads again, for records whose transactions took even longer."""
 
-CHUNK = timedelta(hours=6)
-"""What is read and written at a time, so that catching up holds neither memory nor locks."""
-
-ROWS = 500
+_numbers = itertools.count(1)
 
 _SUMS = (
-    "COUNT(*), SUM(CASE WHEN u.status >= 400 THEN 1 ELSE 0 END), SUM(u.input_tokens), SUM(u.cache_read_tokens), "
-    "SUM(u.cache_write_tokens), SUM(u.cache_write_1h_tokens), SUM(u.output_tokens), SUM(u.reasoning_tokens), "
-    "SUM(u.web_searches), SUM(u.charge), SUM(u.cost), SUM(u.total_ms), SUM(u.first_token_ms), COUNT(u.first_token_ms)"
+    "COUNT(*) AS requests, SUM(CASE WHEN u.status >= 400 THEN 1 ELSE 0 END) AS errors, "
+    "SUM(u.input_tokens) AS input_tokens, SUM(u.cache_read_tokens) AS cache_read_tokens, "
+    "SUM(u.cache_write_tokens) AS cache_write_tokens, SUM(u.cache_write_1h_tokens) AS cache_write_1h_tokens, "
+    "SUM(u.output_tokens) AS output_tokens, SUM(u.reasoning_tokens) AS reasoning_tokens, "
+    "SUM(u.web_searches) AS web_searches, SUM(u.charge) AS charge, SUM(u.cost) AS cost, SUM(u.total_ms) AS total_ms, "
+    "COALESCE(SUM(u.first_token_ms), 0) AS first_token_ms, COUNT(u.first_token_ms) AS first_tokens"
 )
 # CROSS JOIN keeps SQLite from reading the whole table: wallet by wallet there is an index to go by.
 _FROM = (
@@ -45,16 +52,18 @@ _FROM = (
 )
 _SUMMED = ", ".join(f"SUM({name})" for name in SUM_COLUMNS)
 _SUM_NAMES = ", ".join(SUM_COLUMNS)
-
+_ROLLUP_NAMES = f"starts_at, api_key_id, model, provider, route, {_SUM_NAMES}"
+_SLICE_NAMES = "organization_id, session_id, starts_at, agent_id, parent_agent_id, first_seen, last_seen, " + _SUM_NAMES
+_SESSION_NAMES = ("subagents", "first_seen", "last_seen", *SUM_COLUMNS)
 _SESSIONS = f"""
-INSERT INTO credits_usagesession (organization_id, session_id, subagents, first_seen, last_seen, {_SUM_NAMES})
-SELECT organization_id, session_id, COUNT(DISTINCT NULLIF(agent_id, '')), MIN(first_seen), MAX(last_seen), {_SUMMED}
-FROM credits_sessionslice
-WHERE (organization_id, session_id) IN
-    (SELECT organization_id, session_id FROM credits_sessionslice WHERE starts_at >= %s AND starts_at < %s)
-GROUP BY organization_id, session_id
+INSERT INTO credits_usagesession (organization_id, session_id, {", ".join(_SESSION_NAMES)})
+SELECT s.organization_id, s.session_id, COUNT(DISTINCT NULLIF(s.agent_id, '')), MIN(s.first_seen), MAX(s.last_seen),
+    {", ".join(f"SUM(s.{name})" for name in SUM_COLUMNS)}
+FROM (SELECT DISTINCT organization_id, session_id FROM {{slices}}) touched
+    JOIN credits_sessionslice s ON s.organization_id = touched.organization_id AND s.session_id = touched.session_id
+WHERE 1 = 1 GROUP BY s.organization_id, s.session_id
 ON CONFLICT (organization_id, session_id) DO UPDATE SET
-    {", ".join(f"{name} = excluded.{name}" for name in ("subagents", "first_seen", "last_seen", *SUM_COLUMNS))}
+    {", ".join(f"{name} = excluded.{name}" for name in _SESSION_NAMES)}
 """
 _ORPHANED_SESSIONS = """
 DELETE FROM credits_usagesession WHERE NOT EXISTS (SELECT 1 FROM credits_sessionslice s
@@ -68,13 +77,14 @@ SELECT MIN(oldest) FROM (SELECT (SELECT MIN(u.created_at) FROM credits_usagereco
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What the records of [since, until) add up to, read when the rollups had this version."""
+    """What the records of [since, until) add up to, read when the rollups had this version: two temporary
+    tables of this connection."""
 
     version: int
     since: datetime
     until: datetime
-    rollups: Sequence[UsageRollup]
-    slices: Sequence[SessionSlice]
+    rollups: str
+    slices: str
 
 
 def progress() -> RollupProgress:
@@ -82,12 +92,12 @@ def progress() -> RollupProgress:
 
 
 def roll_up(now: datetime | None = None) -> int:
-    """Bring the rollups up to GRACE before now, from wherever they were left; how many chunks were written.
+    """Bring the rollups up to GRACE before now, from wherever they were left, a day at a time; how many were written.
 
     May run twice or beside itself: of two at once, one writes and the other stops."""
     now = now or timezone.now()
     until = now - GRACE
-    chunks = 0
+    days = 0
     while True:
         state = progress()
         rolled = state.rolled_until
@@ -95,65 +105,75 @@ def roll_up(now: datetime | None = None) -> int:
             start = hour_of(oldest_record() or until)
         else:
             start = hour_of(min(rolled, until) - LATE)  # after `until` only if a clock was put back
-        end = min(until, start + CHUNK)
+        end = min(until, day_of(rolled or start) + DAY)
         if rolled is not None and end <= rolled <= now:
-            return chunks
+            return days
         if not write(read(state.version, start, end), rolled_until=end):
-            return chunks
-        chunks += 1
+            return days
+        days += 1
         if end == until:
-            return chunks
+            return days
 
 
 def rebuild(since: datetime | None = None, until: datetime | None = None) -> int:
     """Make the rollups anew from the records, from the day of `since` (None: the first) until the end of the day of
-    `until` (None: now); how many chunks were written. Months whose records are archived keep their sums."""
+    `until` (None: now); how many days were written. Months whose records are archived keep their sums."""
     start = day_of(since) if since else _oldest()
     last = day_of(until) + DAY if until else datetime.max.replace(tzinfo=UTC)
-    chunks = 0
+    days = 0
     while start is not None:
         state = progress()
         if state.rolled_until is None or start >= min(state.rolled_until, last):
             break
-        end = min(start + CHUNK, state.rolled_until)
+        end = min(start + DAY, state.rolled_until)
         if not write(read(state.version, start, end)):
             continue  # the task was faster: read again
-        chunks += 1
+        days += 1
         start = end
     _refresh_sessions()
-    log.info("rollups_rebuilt", since=since.isoformat() if since else None, chunks=chunks)
-    return chunks + roll_up()
+    log.info("rollups_rebuilt", since=since.isoformat() if since else None, days=days)
+    return days + roll_up()
 
 
 def read(version: int, since: datetime, until: datetime) -> Draft:
-    """`since` is a full hour."""
+    """Add up the records of [since, until), without a lock; `since` is a full hour. To be given to `write`."""
+    number = next(_numbers)
+    draft = Draft(version, since, until, f"credits_draft_rollups_{number}", f"credits_draft_slices_{number}")
     hour = "date_trunc('hour', u.created_at, 'UTC')" if _postgresql() else "substr(u.created_at, 1, 13) || ':00:00'"
-    rollups = _rows(
-        f"SELECT u.organization_id, {hour}, u.api_key_id, u.model, u.provider, u.route, {_SUMS} {_FROM} "
-        "GROUP BY 1, 2, 3, 4, 5, 6",
+    _execute(
+        f"CREATE TEMPORARY TABLE {draft.rollups} AS SELECT u.organization_id, {hour} AS starts_at, u.api_key_id, "
+        f"u.model, u.provider, u.route, {_SUMS} {_FROM} GROUP BY 1, 2, 3, 4, 5, 6",
         since, until,
     )  # fmt: skip
-    slices = _rows(
-        f"SELECT u.organization_id, u.session_id, {hour}, u.agent_id, MAX(u.parent_agent_id), MIN(u.created_at), "
-        f"MAX(u.created_at), {_SUMS} {_FROM} AND u.session_id <> '' GROUP BY 1, 2, 3, 4",
+    _execute(
+        f"CREATE TEMPORARY TABLE {draft.slices} AS SELECT u.organization_id, u.session_id, {hour} AS starts_at, "
+        "u.agent_id, MAX(u.parent_agent_id) AS parent_agent_id, MIN(u.created_at) AS first_seen, "
+        f"MAX(u.created_at) AS last_seen, {_SUMS} {_FROM} AND u.session_id <> '' GROUP BY 1, 2, 3, 4",
         since, until,
     )  # fmt: skip
-    return Draft(version, since, until, [_rollup(row) for row in rollups], [_slice(row) for row in slices])
+    return draft
 
 
 def write(draft: Draft, *, rolled_until: datetime | None = None) -> bool:
     """Replace the hours of `draft`, and the days and sessions that they are part of. False when
     somebody else has written since it was read; then nothing is changed."""
-    with transaction.atomic():
-        if not _claim(draft.version, rolled_until):
-            return False
-        _open(UsageRollup.objects.filter(period=RollupPeriod.HOUR), draft.since, draft.until).delete()
-        UsageRollup.objects.bulk_create(draft.rollups, batch_size=ROWS)
-        _add_up_days(day_of(draft.since), draft.until)
-        _open(SessionSlice.objects.all(), draft.since, draft.until).delete()
-        SessionSlice.objects.bulk_create(draft.slices, batch_size=ROWS)
-        _execute(_SESSIONS, draft.since, draft.until)
-    return True
+    try:
+        with transaction.atomic():
+            if not _claim(draft.version, rolled_until):
+                return False
+            _open(UsageRollup.objects.filter(period=RollupPeriod.HOUR), draft.since, draft.until).delete()
+            _execute(
+                f"INSERT INTO credits_usagerollup (period, organization_id, {_ROLLUP_NAMES}) "
+                f"SELECT 'hour', organization_id, {_ROLLUP_NAMES} FROM {draft.rollups}"
+            )
+            _add_up_days(day_of(draft.since), draft.until)
+            _open(SessionSlice.objects.all(), draft.since, draft.until).delete()
+            _execute(f"INSERT INTO credits_sessionslice ({_SLICE_NAMES}) SELECT {_SLICE_NAMES} FROM {draft.slices}")
+            _execute(_SESSIONS.format(slices=draft.slices))
+        return True
+    finally:
+        _execute(f"DROP TABLE {draft.rollups}")
+        _execute(f"DROP TABLE {draft.slices}")
 
 
 def oldest_record() -> datetime | None:
@@ -202,30 +222,19 @@ def _add_up_days(since: datetime, until: datetime) -> None:
         "AND a.starts_at <= r.starts_at AND a.ends_at > r.starts_at) GROUP BY 1, 3, 4, 5, 6, 7",
         since, end,
     )  # fmt: skip
+    PlatformDay.objects.filter(starts_at__gte=since, starts_at__lt=end).delete()
+    _execute(
+        f"INSERT INTO credits_platformday (starts_at, model, provider, {_SUM_NAMES}) "
+        f"SELECT starts_at, model, provider, {_SUMMED} FROM credits_usagerollup "
+        "WHERE period = 'day' AND starts_at >= %s AND starts_at < %s GROUP BY 1, 2, 3",
+        since, end,
+    )  # fmt: skip
 
 
 def _refresh_sessions() -> None:
     with transaction.atomic():
         _execute(_ORPHANED_SESSIONS)
-        _execute(_SESSIONS, datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC))
-
-
-def _rollup(row: tuple[Any, ...]) -> UsageRollup:
-    names = ("organization_id", "starts_at", "api_key_id", "model", "provider", "route")
-    made = dict(zip(names, row, strict=False))
-    made["starts_at"] = _moment(made["starts_at"])
-    return UsageRollup(period=RollupPeriod.HOUR, **made, **_sums(row[len(names) :]))
-
-
-def _slice(row: tuple[Any, ...]) -> SessionSlice:
-    names = ("organization_id", "session_id", "starts_at", "agent_id", "parent_agent_id", "first_seen", "last_seen")
-    made = dict(zip(names, row, strict=False))
-    made.update({name: _moment(made[name]) for name in ("starts_at", "first_seen", "last_seen")})
-    return SessionSlice(**made, **_sums(row[len(names) :]))
-
-
-def _sums(values: Iterable[Any]) -> dict[str, int]:
-    return {name: int(value or 0) for name, value in zip(SUM_COLUMNS, values, strict=True)}
+        _execute(_SESSIONS.format(slices="credits_sessionslice"))
 
 
 def _moment(value: Any) -> datetime:
@@ -239,14 +248,7 @@ def _postgresql() -> bool:
     return connection.vendor == "postgresql"
 
 
-def _rows(sql: str, *moments: datetime) -> list[tuple[Any, ...]]:
-    time = Dialect(connection).time
-    with connection.cursor() as cursor:
-        cursor.execute(sql, [time(moment) for moment in moments])
-        return cursor.fetchall()
-
-
 def _execute(sql: str, *moments: datetime) -> None:
     time = Dialect(connection).time
     with connection.cursor() as cursor:
-        cursor.execute(sql, [time(moment) for moment in moments])
+        cursor.execute(sql, [time(moment) for moment in moments] or None)

@@ -15,7 +15,7 @@ from django.db.models.functions import TruncDay, TruncHour
 
 from accounts.models import ApiKey
 from credits.models import UsageRecord, Wallet
-from credits.usage.models import RollupPeriod, UsageRollup
+from credits.usage.models import PlatformDay, RollupPeriod, UsageRollup
 from credits.usage.reading import SUMS_OF_RECORDS, SUMS_OF_ROWS, not_rolled_up, snapshot
 from credits.usage.types import DAY, EVERYTHING, Filters, Span, Sums, day_of
 
@@ -128,11 +128,9 @@ def platform_total(span: Span) -> Sums:
 
 
 def platform_usage(span: Span) -> list[PlatformLine]:
-    """Of all organisations, by day and model: the newest day first, then the model that was charged the most."""
+    """Of all organisations, by day and model, in whole days: the newest first, then what was charged the most."""
     with snapshot() as rolled:
-        rollups = UsageRollup.objects.filter(
-            period=RollupPeriod.DAY, starts_at__gte=day_of(span.since), starts_at__lt=span.until
-        )
+        rollups = PlatformDay.objects.filter(starts_at__gte=day_of(span.since), starts_at__lt=span.until)
         # From wallet to wallet: there is no index of time alone.
         records = not_rolled_up(UsageRecord.objects.filter(organization__wallet__isnull=False), rolled, span)
         found: dict[Any, Sums] = {}

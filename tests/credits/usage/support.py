@@ -17,6 +17,9 @@ from tests.credits.support import FLAT, Tenant
 NOW = datetime(2026, 11, 24, 12, 30, tzinfo=UTC)
 FACTS = RequestFacts(requested_model="m", route="default", provider="p", actual_model="a", total_ms=5)
 
+COST = replace(FLAT, output=4 * 10**8)
+"""What the provider asks: 400 nanos a token."""
+
 _numbers = count(1)
 
 
@@ -37,9 +40,8 @@ def use(tenant: Tenant, at: datetime, *, tokens: int = 10, model: str = "m", beg
     runner.run([HoldOp(replace(tenant.hold(request_id=request_id, output=tokens), model=model))])
     clock.now = at
     known = {"status": 200, **facts}
-    settled = runner.run([
-        SettleOp(SettleRequest(request_id, MeterReading(output=tokens), replace(FLAT, output=4 * 10**8), replace(FACTS, **known)))
-    ])  # fmt: skip
+    request = SettleRequest(request_id, MeterReading(output=tokens), COST, replace(FACTS, **known))
+    settled = runner.run([SettleOp(request)])
     assert isinstance(settled[0], Settlement)
     return request_id
 

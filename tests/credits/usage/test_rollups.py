@@ -92,7 +92,7 @@ def test_after_an_outage_everything_is_caught_up_with_in_parts(customer: Tenant)
     rollups.roll_up(NOW - 20 * DAY)
     for days in range(0, 19, 3):
         use(customer, NOW - days * DAY)
-    assert rollups.roll_up(LATER) > 20 * DAY // rollups.CHUNK
+    assert rollups.roll_up(LATER) >= 20
     assert rolled_charge("day") == charged()
     assert differing() == []
 

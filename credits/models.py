@@ -13,15 +13,13 @@ from django.utils import timezone
 import credits.correction_models  # noqa: F401 - Django looks for an app's models here
 from accounts.models import ApiKey, Organization
 from credits.budgets import WINDOWS
-from credits.usage.models import (  # noqa: F401 - Django finds an app's models here
-    PlatformDay,
-    RollupPeriod,
-    RollupProgress,
-    SessionSlice,
-    UsageArchive,
-    UsageRollup,
-    UsageSession,
-)
+from credits.usage.models import PlatformDay as PlatformDay  # noqa: PLC0414 - Django finds an app's models here
+from credits.usage.models import RollupPeriod as RollupPeriod  # noqa: PLC0414
+from credits.usage.models import RollupProgress as RollupProgress  # noqa: PLC0414
+from credits.usage.models import SessionSlice as SessionSlice  # noqa: PLC0414
+from credits.usage.models import UsageArchive as UsageArchive  # noqa: PLC0414
+from credits.usage.models import UsageRollup as UsageRollup  # noqa: PLC0414
+from credits.usage.models import UsageSession as UsageSession  # noqa: PLC0414
 
 
 class Wallet(models.Model):

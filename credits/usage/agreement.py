@@ -120,6 +120,8 @@ def differences(cursor: Cursor) -> list[Difference]:
     if row is None or row[0] is None:
         return []
     rolled = datetime.fromisoformat(f"{row[0]}+00:00") if isinstance(row[0], str) else row[0]
+    if connection.vendor == "postgresql":
+        cursor.execute("SET LOCAL statement_timeout = 0")  # whole tables take longer than a page may
     cut = Dialect(connection).time(hour_of(rolled - LATE))
     found = []
     for check, sql in CHECKS.items():

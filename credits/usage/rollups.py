@@ -34,6 +34,8 @@ commits, and until then nobody else can see it."""
 LATE = timedelta(minutes=15)
 """How far back each run reads again, for records whose transactions took even longer."""
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 _numbers = itertools.count(1)
 
 _SUMS = (
@@ -71,7 +73,7 @@ DELETE FROM credits_usagesession WHERE NOT EXISTS (SELECT 1 FROM credits_session
 """
 _OLDEST_RECORD = """
 SELECT MIN(oldest) FROM (SELECT (SELECT MIN(u.created_at) FROM credits_usagerecord u
-    WHERE u.organization_id = w.organization_id) AS oldest FROM credits_wallet w) each_wallet
+    WHERE u.organization_id = w.organization_id AND u.created_at >= %s) AS oldest FROM credits_wallet w) each_wallet
 """
 
 
@@ -105,17 +107,19 @@ def roll_up(now: datetime | None = None) -> int:
             start = hour_of(oldest_record() or until)
         else:
             start = hour_of(min(rolled, until) - LATE)  # after `until` only if a clock was put back
-        end = min(until, day_of(rolled or start) + DAY)
+        end = _end(rolled or start, until)
         if rolled is not None and end <= rolled <= now:
             return days
-        if not write(read(state.version, start, end), rolled_until=end):
+        if not write(read(state.version, start, end), rolled_until=end, until=max(end, rolled or end)):
             return days
+        if rolled is not None and rolled > end:
+            _refresh_sessions()
         days += 1
         if end == until:
             return days
 
 
-def rebuild(since: datetime | None = None, until: datetime | None = None) -> int:
+def rebuild(since: datetime | None = None, until: datetime | None = None, *, now: datetime | None = None) -> int:
     """Make the rollups anew from the records, from the day of `since` (None: the first) until the end of the day of
     `until` (None: now); how many days were written. Months whose records are archived keep their sums."""
     start = day_of(since) if since else _oldest()
@@ -125,14 +129,14 @@ def rebuild(since: datetime | None = None, until: datetime | None = None) -> int
         state = progress()
         if state.rolled_until is None or start >= min(state.rolled_until, last):
             break
-        end = min(start + DAY, state.rolled_until)
+        end = _end(start, state.rolled_until)
         if not write(read(state.version, start, end)):
             continue  # the task was faster: read again
         days += 1
         start = end
     _refresh_sessions()
     log.info("rollups_rebuilt", since=since.isoformat() if since else None, days=days)
-    return days + roll_up()
+    return days + roll_up(now)
 
 
 def read(version: int, since: datetime, until: datetime) -> Draft:
@@ -154,20 +158,22 @@ def read(version: int, since: datetime, until: datetime) -> Draft:
     return draft
 
 
-def write(draft: Draft, *, rolled_until: datetime | None = None) -> bool:
-    """Replace the hours of `draft`, and the days and sessions that they are part of. False when
-    somebody else has written since it was read; then nothing is changed."""
+def write(draft: Draft, *, rolled_until: datetime | None = None, until: datetime | None = None) -> bool:
+    """Replace the hours of `draft`, and the days and sessions that they are part of; hours after it until
+    `until` are emptied, so that pages read their records instead. False when somebody else has written
+    since it was read; then nothing is changed."""
+    until = until or draft.until
     try:
         with transaction.atomic():
             if not _claim(draft.version, rolled_until):
                 return False
-            _open(UsageRollup.objects.filter(period=RollupPeriod.HOUR), draft.since, draft.until).delete()
+            _open(UsageRollup.objects.filter(period=RollupPeriod.HOUR), draft.since, until).delete()
             _execute(
                 f"INSERT INTO credits_usagerollup (period, organization_id, {_ROLLUP_NAMES}) "
                 f"SELECT 'hour', organization_id, {_ROLLUP_NAMES} FROM {draft.rollups}"
             )
-            _add_up_days(day_of(draft.since), draft.until)
-            _open(SessionSlice.objects.all(), draft.since, draft.until).delete()
+            _add_up_days(day_of(draft.since), until)
+            _open(SessionSlice.objects.all(), draft.since, until).delete()
             _execute(f"INSERT INTO credits_sessionslice ({_SLICE_NAMES}) SELECT {_SLICE_NAMES} FROM {draft.slices}")
             _execute(_SESSIONS.format(slices=draft.slices))
         return True
@@ -176,10 +182,18 @@ def write(draft: Draft, *, rolled_until: datetime | None = None) -> bool:
         _execute(f"DROP TABLE {draft.slices}")
 
 
-def oldest_record() -> datetime | None:
-    """When the oldest record that is still here was settled."""
+def _end(start: datetime, until: datetime) -> datetime:
+    """What is done at a time: the day of `start`, and the days after it that have no records."""
+    following = day_of(start) + DAY
+    if following >= until:
+        return until
+    return min(until, day_of(oldest_record(following) or until))
+
+
+def oldest_record(since: datetime = EPOCH) -> datetime | None:
+    """When the oldest record of those since then was settled."""
     with connection.cursor() as cursor:
-        cursor.execute(_OLDEST_RECORD)
+        cursor.execute(_OLDEST_RECORD, [Dialect(connection).time(since)])
         row = cursor.fetchone()
     return None if row is None or row[0] is None else _moment(row[0])
 

@@ -134,8 +134,8 @@ def platform_usage(span: Span) -> list[PlatformLine]:
         # From wallet to wallet: there is no index of time alone.
         records = not_rolled_up(UsageRecord.objects.filter(organization__wallet__isnull=False), rolled, span)
         found: dict[Any, Sums] = {}
-        for row in rollups.order_by().values("starts_at", "model").annotate(**SUMS_OF_ROWS):
-            found[row["starts_at"], row["model"]] = Sums.of(row)
+        for each in rollups.order_by().values("starts_at", "model").annotate(**SUMS_OF_ROWS):
+            found[each["starts_at"], each["model"]] = Sums.of(each)
         newest = records.order_by().annotate(day=TruncDay("created_at")).values("day", "model")
         for row in newest.annotate(**SUMS_OF_RECORDS):
             key = (row["day"], row["model"])

@@ -14,7 +14,7 @@ from credits.usage.agreement import differences
 from credits.usage.reading import snapshot_cursor
 from tests.credits.support import FLAT, Tenant
 
-NOW = datetime(2026, 11, 24, 12, 30, tzinfo=UTC)
+NOW = datetime(2025, 11, 24, 12, 30, tzinfo=UTC)
 FACTS = RequestFacts(requested_model="m", route="default", provider="p", actual_model="a", total_ms=5)
 
 COST = replace(FLAT, output=4 * 10**8)

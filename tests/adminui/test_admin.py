@@ -69,6 +69,17 @@ def test_the_overview_counts_today(filled: None, operator: User, signed_in: Sign
     assert "$1.50" in page  # margin
 
 
+def test_operators_see_usage_by_day_and_model_and_may_change_none(filled: None, operator: User, signed_in: SignedIn):
+    client = signed_in(operator)
+    address = reverse("admin:credits_usagerollup_changelist")
+    page = client.get(address).content.decode()
+    for text in ("demo-sonnet", "1,234", "$2.50", "$1.00", "$1.50", "Total"):
+        assert text in page
+    assert client.post(reverse("admin:credits_usagerollup_add")).status_code == 403
+    User.objects.filter(pk=operator.pk).update(is_superuser=False)
+    assert client.get(address).status_code == 403
+
+
 def test_the_overview_warns_of_what_needs_an_operator(operator: User, signed_in: SignedIn):
     from providers.models import Model, Provider
 

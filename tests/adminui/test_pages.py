@@ -2,16 +2,19 @@
 
 from collections.abc import Callable
 from decimal import Decimal
+from datetime import timedelta
 
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from accounts.models import Membership, Organization, Role, User
 from adminui import throttle
 from credits import services as credits
 from credits.services import ensure_wallet
 from providers.models import Model, ModelPrice
+from credits.usage import rollups
 from tests.adminui.conftest import PASSWORD
 
 pytestmark = pytest.mark.django_db
@@ -188,3 +191,18 @@ def test_the_price_page_tells_what_long_requests_cost(client: Client, demo_model
     page = client.get("/").content.decode()
     assert "with more than 200,000 input tokens" in page
     assert "$2.75" in page
+def test_the_dashboard_sums_up_what_this_organisation_spent(
+    customer: User, stranger: User, usage: Callable[..., None], signed_in: SignedIn
+):
+    for model, charge in (("my-model", 1_250_000_000), ("my-model", 2_000_000_000), ("my-other", 500_000_000)):
+        usage(customer.personal_organization, model=model, charge=charge, cost=123_456_789)
+    usage(stranger.personal_organization, model="their-model", charge=7_000_000_000)
+    for _ in range(2):
+        page = signed_in(customer).get("/").content.decode()
+        figures = page[: page.index("API keys")]
+        assert figures.count("$3.75") == 2  # today and this month
+        assert page.index("$3.25") < page.index('<td class="num">$0.50</td>')  # the most first
+        assert "2,468" in page  # input tokens of my-model
+        assert "their-model" not in page
+        assert "$0.123456789" not in page
+        rollups.roll_up(timezone.now() + timedelta(minutes=5))

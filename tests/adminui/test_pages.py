@@ -1,8 +1,8 @@
 """The pages that visitors and customers see."""
 
 from collections.abc import Callable
-from decimal import Decimal
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 from django.test import Client
@@ -13,8 +13,8 @@ from accounts.models import Membership, Organization, Role, User
 from adminui import throttle
 from credits import services as credits
 from credits.services import ensure_wallet
-from providers.models import Model, ModelPrice
 from credits.usage import rollups
+from providers.models import Model, ModelPrice
 from tests.adminui.conftest import PASSWORD
 
 pytestmark = pytest.mark.django_db
@@ -191,6 +191,8 @@ def test_the_price_page_tells_what_long_requests_cost(client: Client, demo_model
     page = client.get("/").content.decode()
     assert "with more than 200,000 input tokens" in page
     assert "$2.75" in page
+
+
 def test_the_dashboard_sums_up_what_this_organisation_spent(
     customer: User, stranger: User, usage: Callable[..., None], signed_in: SignedIn
 ):

@@ -8,9 +8,7 @@ records. `--plans` prints every query's plan, not only its summary.
 """
 
 import argparse
-import os
 import re
-import shutil
 import statistics
 import sys
 import time
@@ -19,7 +17,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from benchmarks.writer import set_up
+from benchmarks.writer import database
 
 BUDGET_MS = 200
 ROUNDS = 7
@@ -218,27 +216,8 @@ def main() -> int:
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--plans", action="store_true")
     options = parser.parse_args()
-    server = None
-    if not os.environ.get("DATABASE_URL", "").startswith("postgres"):
-        from tests.plugin import postgres
-
-        server = postgres.start()
-        os.environ["DATABASE_URL"] = server.url
-    directory = set_up()
-    from django.db import connection
-    from django.test.utils import setup_databases, teardown_databases
-
-    try:
-        made = setup_databases(verbosity=0, interactive=False)
-        try:
-            within = run(options.records, whole=options.plans)
-        finally:
-            connection.close()
-            teardown_databases(made, verbosity=0)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-        if server:
-            server.stop()
+    with database("postgres"):
+        within = run(options.records, whole=options.plans)
     print(f"\n{'every question under' if within else 'NOT every question under'} {BUDGET_MS} ms")
     return 0 if within else 1
 

@@ -24,8 +24,8 @@ from credits.correction_models import (
 from credits.errors import CorrectionRefused, HoldClosed, InvalidAmount, SamePerson, TransferConflict
 from credits.models import CreditLot, Hold, LotKind, Transfer, UsageRecord
 from credits.records import Checkpoint
-from credits.selectors import recent_usage
 from credits.types import MeterReading, PriceSnapshot, UsageSource
+from credits.usage.requests import requests_page
 from tests.credits.support import (
     FACTS,
     TOKEN,
@@ -195,7 +195,7 @@ def test_the_usage_record_stays_and_the_refund_stands_beside_it(customer: Tenant
     refund(request_id, 100, maker)
     refund(request_id, 50, maker, "T-2")
     assert UsageRecord.objects.filter(pk=request_id).values().get() == before
-    assert [(row.charge, row.refunded) for row in recent_usage(customer.organization_id)] == [(USD, 150)]
+    assert [(row.charge, row.refunded) for row in requests_page(customer.organization_id).rows] == [(USD, 150)]
 
 
 # Adjustments

@@ -14,6 +14,18 @@ NO_STATE_CHECK_PROCESSES = "test_control_without_the_state_check_two_processes_c
 CONTROLS = {
     "test_50_holds_for_a_balance_of_10_admit_exactly_10":
         "test_control_without_the_wallets_lock_more_than_10_are_admitted",
+    "test_50_holds_for_a_keys_budget_of_10_admit_exactly_10":
+        "test_control_a_budget_read_before_the_wallets_lock_admits_more_than_10",
+    "test_many_organisations_for_the_last_redemptions_get_exactly_those":
+        "test_control_without_compare_and_set_more_get_it",
+    "test_one_organisation_redeems_a_code_once_however_often_it_asks_at_once":
+        "test_control_without_the_unique_key_and_the_look_one_organisation_gets_it_twice",
+    "test_refunds_at_once_never_exceed_the_charge":
+        "test_control_without_the_sum_and_its_trigger_refunds_exceed_the_charge",
+    "test_an_adjustment_is_decided_once_by_many_at_once":
+        "test_control_without_compare_and_set_an_adjustment_is_approved_and_rejected",
+    "test_sweeps_and_holds_at_once_expire_each_lot_once":
+        "test_control_a_lot_that_is_believed_whole_expires_again",
     "test_a_hold_sent_many_times_at_once_is_made_once":
         "test_control_without_a_look_at_what_is_stored_a_repeated_hold_has_no_answer",
     "test_a_settlement_sent_many_times_at_once_charges_once": NO_STATE_CHECK,

@@ -12,7 +12,7 @@ from django.db import IntegrityError, connections
 from django.utils import timezone
 
 from accounts.models import User
-from credits import corrections, guards, ledger, promos, records, services
+from credits import corrections, expiry, guards, ledger, promos, records, services
 from credits.batch import BatchRunner, HoldOp, InterruptOp, Operation, Outcome, SettleOp
 from credits.books import Books, HoldRow, WalletRow
 from credits.budgets import Budget
@@ -26,7 +26,8 @@ from credits.errors import (
     LedgerDrift,
 )
 from credits.key_budgets import set_key_budget
-from credits.models import Hold, KeyBudget, LotConsumption, LotKind, Transfer, UsageRecord, Wallet
+from credits.ledger import Lot
+from credits.models import CreditLot, Hold, KeyBudget, LotConsumption, LotKind, Transfer, UsageRecord, Wallet
 from credits.reconcile import run_checks
 from credits.types import HoldGrant, Settlement
 from tests.credits.support import (
@@ -357,6 +358,17 @@ def test_an_adjustment_is_decided_once_by_many_at_once(tenant: Tenant):
     assert_reconciled()
 
 
+def test_control_without_compare_and_set_an_adjustment_is_approved_and_rejected(tenant: Tenant, monkeypatch):
+    """Each believes that it was the first to decide."""
+    proposed = corrections.propose(
+        tenant.organization_id, AdjustmentKind.CREDIT, USD, reason="r", key="k", by=operator("maker")
+    )
+    monkeypatch.setattr(corrections, "decide", lambda *args, **options: None)
+    decisions = [corrections.approve, corrections.reject]
+    outcomes = together([partial(decide, proposed.pk, by=operator("checker")) for decide in decisions])
+    assert not any(isinstance(outcome, Exception) for outcome in outcomes)
+
+
 def expiring_tenants(number: int) -> tuple[list[Tenant], datetime]:
     later = timezone.now() + timedelta(days=1)
     tenants = [new_tenant() for _ in range(number)]
@@ -381,6 +393,25 @@ def test_sweeps_and_holds_at_once_expire_each_lot_once(transactional_db):
     assert_reconciled()
 
 
+def test_control_a_lot_that_is_believed_whole_expires_again(transactional_db, monkeypatch):
+    """Removes the lock's effect: the second sweep sees wallet and lot as they were before the first."""
+    (owner,), later = expiring_tenants(1)
+    lot = CreditLot.objects.get(wallet_id=owner.organization_id)
+    services.expire_lots(later)
+    wallet = WalletRow(owner.organization_id, USD, 0, 0, frozen=False, expiry_due=True)
+    Wallet.objects.update(next_expiry=later)
+    monkeypatch.setattr(
+        Books, "lock_wallets", lambda books, ids: books.wallets.update({wallet.organization_id: wallet})
+    )
+    monkeypatch.setattr(
+        Books, "read_lots", lambda books, ids: books.lots.update({wallet.organization_id: [Lot(lot.pk, USD)]})
+    )
+    monkeypatch.setattr(expiry, "_dated_lots", lambda books, organization_id: {lot.pk: ("promo", USD, True)})
+    services.expire_lots(later)
+    assert Transfer.objects.filter(code="expire").count() == 2
+    assert "R2" in {finding.check for finding in run_checks() if not finding.ok}
+
+
 def test_control_without_a_look_at_what_is_stored_a_repeated_hold_has_no_answer(tenant: Tenant, monkeypatch):
     """What remains is the key of the table, which refuses and cannot answer."""
     monkeypatch.setattr(Books, "read_holds", lambda books, request_ids: None)
@@ -390,16 +421,10 @@ def test_control_without_a_look_at_what_is_stored_a_repeated_hold_has_no_answer(
     assert sum(isinstance(outcome, IntegrityError) for outcome in outcomes) == THREADS - 1
 
 
-def stale_wallet(monkeypatch: pytest.MonkeyPatch, tenant: Tenant) -> None:
-    """Removes the guard of a grant: it believes the wallet as it is now, unlocked."""
-    seen = tenant.wallet
-    monkeypatch.setattr(Wallet.objects, "select_for_update", lambda: SimpleNamespace(get=lambda pk: seen))
-
-
 def test_control_without_the_wallets_lock_a_grant_undoes_a_settlement(tenant: Tenant, monkeypatch):
     request = tenant.hold(output=10)
     runner().run([HoldOp(request)])
-    stale_wallet(monkeypatch, tenant)
+    stale_wallets(monkeypatch, tenant)
     runner().run([SettleOp(settlement(request.request_id, 10))])
     tenant.grant(5 * TOKEN)
     assert tenant.wallet.posted == 10 * USD + 5 * TOKEN, "the settlement's ten tokens are back"

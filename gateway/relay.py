@@ -45,6 +45,9 @@ async def relay(run: Run) -> None:
     failure: UpstreamFailure | None = None
     for planned in run.plan:
         failure = await _attempt(run, planned)
+        if failure is not None and failure.drop_reasoning:
+            run.drop_reasoning()
+            failure = await _attempt(run, planned)
         if failure is not None and failure.retry is RetryClass.SAME_TARGET:
             failure = await _attempt(run, planned)
         if failure is None:

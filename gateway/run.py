@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -85,6 +85,10 @@ class Run:
     @property
     def max_tokens(self) -> int:
         return self.grant.max_tokens
+
+    def drop_reasoning(self) -> None:
+        """Go on without the thinking of earlier turns, which the provider does not know as its own."""
+        self.decision = replace(self.decision, request=self.request.without_thinking())
 
     def watch(self) -> None:
         """Notice from now on when the client goes away. The runtime starts this for requests that

@@ -8,7 +8,7 @@ speaks a wire we have is one row here.
 from dataclasses import dataclass
 from typing import Literal
 
-Auth = Literal["x-api-key", "bearer", "x-goog-api-key", "google-oauth", "none"]
+Auth = Literal["x-api-key", "api-key", "bearer", "x-goog-api-key", "google-oauth", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,22 @@ DEMO = "demo"
 
 _ROWS = (
     Kind("anthropic", "Anthropic", "https://api.anthropic.com", "x-api-key", "anthropic"),
-    Kind("openai", "OpenAI", "https://api.openai.com/v1", "bearer", "openai_chat"),
+    Kind(
+        "openai",
+        "OpenAI",
+        "https://api.openai.com/v1",
+        "bearer",
+        "openai_chat",
+        "With the wire openai_responses: reasoning is kept between turns, tools with effort, web search.",
+    ),
+    Kind(
+        "azure",
+        "Azure OpenAI",
+        "",
+        "api-key",
+        "openai_responses",
+        "The v1 endpoint: https://RESOURCE.openai.azure.com/openai/v1. The model is the deployment's name.",
+    ),
     Kind("openrouter", "OpenRouter", "https://openrouter.ai/api/v1", "bearer", "openai_chat"),
     Kind(
         "z.ai",
@@ -69,7 +84,14 @@ _ROWS = (
     Kind("together", "Together AI", "https://api.together.xyz/v1", "bearer", "openai_chat"),
     Kind("fireworks", "Fireworks AI", "https://api.fireworks.ai/inference/v1", "bearer", "openai_chat"),
     Kind("mistral", "Mistral AI", "https://api.mistral.ai/v1", "bearer", "openai_chat"),
-    Kind("xai", "xAI", "https://api.x.ai/v1", "bearer", "openai_chat"),
+    Kind(
+        "xai",
+        "xAI",
+        "https://api.x.ai/v1",
+        "bearer",
+        "openai_chat",
+        "Web search works with the wire openai_responses only.",
+    ),
     Kind("cerebras", "Cerebras", "https://api.cerebras.ai/v1", "bearer", "openai_chat"),
     Kind("deepinfra", "DeepInfra", "https://api.deepinfra.com/v1/openai", "bearer", "openai_chat"),
     Kind("novita", "Novita AI", "https://api.novita.ai/v3/openai", "bearer", "openai_chat"),

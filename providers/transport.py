@@ -164,8 +164,8 @@ def _headers(
     auth = _auth(target)
     if credential is None or auth == "none":
         return headers
-    if auth == "x-api-key":
-        headers["x-api-key"] = credential.secret
+    if auth in {"x-api-key", "api-key"}:
+        headers[auth] = credential.secret
     elif auth == "x-goog-api-key" or (auth == "google-oauth" and not token):
         headers["x-goog-api-key"] = credential.secret
     else:

@@ -76,6 +76,8 @@ class UpstreamFailure:
     body: bytes | None = None
     should_retry: bool | None = None
     paid: bool = False
+    drop_reasoning: bool = False
+    """Earlier reasoning was refused: the request may pass at the same target without it."""
 
 
 @dataclass(frozen=True, slots=True)

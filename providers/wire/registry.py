@@ -4,6 +4,10 @@ from providers.wire.anthropic import AnthropicWire
 from providers.wire.base import Wire
 from providers.wire.gemini import GeminiWire
 from providers.wire.openai_chat import OpenAIChatWire
+from providers.wire.openai_responses import OpenAIResponsesWire
 from providers.wire.vertex import VertexWire
 
-WIRES: dict[str, Wire] = {wire.name: wire for wire in (AnthropicWire(), OpenAIChatWire(), GeminiWire(), VertexWire())}
+WIRES: dict[str, Wire] = {
+    wire.name: wire
+    for wire in (AnthropicWire(), OpenAIChatWire(), OpenAIResponsesWire(), GeminiWire(), VertexWire())
+}

@@ -13,6 +13,7 @@ from msgspec import UNSET, Raw, UnsetType
 from providers.errors import InvalidRequest
 
 ROLES = Literal["user", "assistant", "system"]
+THINKING_BLOCKS = frozenset({"thinking", "redacted_thinking"})
 
 
 class Block(msgspec.Struct):
@@ -192,6 +193,17 @@ class MessagesRequest:
         )
         copy.stream = bool(copy._typed("stream", _flag))
         return copy
+
+    def without_thinking(self) -> "MessagesRequest":
+        """The request without the thinking blocks of earlier turns."""
+        messages = []
+        for message in self.value("messages"):
+            content = message.get("content")
+            if message.get("role") == "assistant" and isinstance(content, list):
+                content = [block for block in content if block.get("type") not in THINKING_BLOCKS]
+            if content:
+                messages.append({**message, "content": content})
+        return self.with_fields(messages=messages)
 
     def encode(self) -> bytes:
         """The body again: unchanged fields byte for byte as the client sent them."""

@@ -9,7 +9,7 @@ from providers.kinds import DEMO, KINDS, Kind
 ASKED_FOR = (
     "anthropic openai openrouter z.ai kimi minimax deepseek groq together fireworks mistral xai cerebras deepinfra "
     "novita nebius baseten zenmux moonshot gemini vertex ollama vllm litellm anthropic-compatible openai-compatible "
-    "demo"
+    "azure demo"
 )
 
 
@@ -21,11 +21,11 @@ def test_every_kind_a_customer_knows_is_there() -> None:
 def test_a_kind_is_usable(kind: Kind) -> None:
     assert KINDS[kind.name] is kind
     assert kind.label
-    assert kind.wire in {"anthropic", "openai_chat", "gemini", "vertex"}
+    assert kind.wire in {"anthropic", "openai_chat", "openai_responses", "gemini", "vertex"}
     if kind.name == DEMO:
         assert kind.auth == "none"
         return
-    assert kind.auth in {"x-api-key", "bearer", "x-goog-api-key", "google-oauth"}
+    assert kind.auth in {"x-api-key", "api-key", "bearer", "x-goog-api-key", "google-oauth"}
     if kind.base_url:
         url = urlsplit(kind.base_url)
         assert url.scheme == "https" or url.hostname == "127.0.0.1"

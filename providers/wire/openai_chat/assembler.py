@@ -206,7 +206,7 @@ class BlockAssembler:
             return
         self._emit(call)
         if not call.streams:
-            text = _unwrapped(call.arguments)
+            text = unwrapped(call.arguments)
             if text:
                 self._emitter.piece(text)
         self._close_block()
@@ -218,7 +218,7 @@ def _json_text(arguments: Any) -> str:
     return arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
 
 
-def _unwrapped(arguments: str) -> str:
+def unwrapped(arguments: str) -> str:
     """Arguments that are no object: nothing for null, the object inside for JSON in a string,
     and anything else as it is, for the client to refuse."""
     try:

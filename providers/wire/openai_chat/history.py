@@ -36,6 +36,7 @@ class Block(msgspec.Struct):
     source: Any = None
     thinking: str = ""
     signature: str | None = None
+    data: str = ""
     title: str | None = None
     tool_name: str = ""
 

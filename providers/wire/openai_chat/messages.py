@@ -78,7 +78,7 @@ class MessageWriter:
         for block in blocks:
             if block.id not in self._calls:
                 self._calls[block.id] = self._ids.of(block)
-                function = {"name": wire_name(block.name), "arguments": _arguments(block)}
+                function = {"name": wire_name(block.name), "arguments": arguments_of(block)}
                 calls.append({"id": self._calls[block.id], "type": "function", "function": function})
         return calls
 
@@ -94,7 +94,7 @@ class MessageWriter:
     def _user_turn(self, turn: Turn) -> None:
         results = {block.tool_use_id: block for block in turn.blocks if block.type == "tool_result"}
         self._answer_calls(results)
-        parts = [part for block in turn.blocks if block.type != "tool_result" for part in self._parts(block)]
+        parts = [part for block in turn.blocks if block.type != "tool_result" for part in self.parts(block)]
         if parts or not results:
             self._user += parts or [text_part(NO_CONTENT)]
 
@@ -120,7 +120,7 @@ class MessageWriter:
             if inner.type == "tool_reference":
                 loaded.append(wire_name(inner.tool_name))
                 continue
-            for part in self._parts(inner):
+            for part in self.parts(inner):
                 if part["type"] == "text":
                     texts.append(part["text"])
                 else:
@@ -131,7 +131,8 @@ class MessageWriter:
         text = "\n".join(texts) or NO_OUTPUT
         return (f"Error: {text}" if block.is_error else text), attached
 
-    def _parts(self, block: Block) -> list[Part]:
+    def parts(self, block: Block) -> list[Part]:
+        """What a user message can hold of `block`."""
         match block.type:
             case "text":
                 return [text_part(block.text)] if block.text.strip() else []
@@ -201,7 +202,8 @@ def _assistant_text(blocks: list[Block]) -> str:
     return PARAGRAPH.join(text for text in paragraphs if text.strip())
 
 
-def _arguments(call: Block) -> str:
+def arguments_of(call: Block) -> str:
+    """A call's input as the JSON text of an object."""
     raw = bytes(call.input).strip()
     if raw.startswith(b"{"):
         return raw.decode()

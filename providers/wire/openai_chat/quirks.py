@@ -53,16 +53,21 @@ class Quirks:
 
 DEFAULT = Quirks()
 
+_OPENAI = Quirks(
+    max_tokens="max_completion_tokens",
+    system_in_place=True,
+    files=True,
+    reasoning_models="",
+    fixed_sampling=True,
+    strict=True,
+    user=True,
+)
+
+OPENAI_KINDS = frozenset({"openai", "azure"})
+
 QUIRKS: dict[str, Quirks] = {
-    "openai": Quirks(
-        max_tokens="max_completion_tokens",
-        system_in_place=True,
-        files=True,
-        reasoning_models="",
-        fixed_sampling=True,
-        strict=True,
-        user=True,
-    ),
+    "openai": _OPENAI,
+    "azure": _OPENAI,
     "openrouter": Quirks(
         files=True,
         reasoning="openrouter",
@@ -112,6 +117,6 @@ def quirks_of(kind: str) -> Quirks:
 
 
 def is_openai_reasoning(kind: str, model: str) -> bool:
-    """Whether `model` is one of OpenAI's reasoning models, at OpenAI or behind a server of an
+    """Whether `model` is one of OpenAI's reasoning models, at OpenAI, at Azure or behind a server of an
     unknown make; the other kinds translate for such models themselves."""
-    return (kind == "openai" or kind not in QUIRKS) and OPENAI_REASONING.search(model) is not None
+    return (kind in OPENAI_KINDS or kind not in QUIRKS) and OPENAI_REASONING.search(model) is not None

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from providers.types import Model, Target
-from providers.wire.openai_chat.quirks import OPENAI_REASONING, Quirks, is_openai_reasoning
+from providers.wire.openai_chat.quirks import OPENAI_KINDS, OPENAI_REASONING, Quirks, is_openai_reasoning
 from providers.wire.request import MessagesRequest
 
 OFF = "none"
@@ -36,14 +36,14 @@ def reasoning_fields(
     if quirks.reasoning == "switch":
         return {"thinking": {"type": "disabled" if wanted == OFF else "enabled"}}
     if quirks.reasoning == "openrouter":
-        return {"reasoning": {"enabled": False} if wanted == OFF else {"effort": _nearest(wanted, quirks.efforts)}}
+        return {"reasoning": {"enabled": False} if wanted == OFF else {"effort": nearest(wanted, quirks.efforts)}}
     name = target.actual_model
     if is_openai_reasoning(target.kind, name):
         level = _openai_level(wanted, name, has_tools=has_tools)
-    elif target.kind == "openai" or not re.search(quirks.reasoning_models, name):
+    elif target.kind in OPENAI_KINDS or not re.search(quirks.reasoning_models, name):
         level = None
     else:
-        level = quirks.efforts[0] if wanted == OFF else _nearest(wanted, quirks.efforts)
+        level = quirks.efforts[0] if wanted == OFF else nearest(wanted, quirks.efforts)
     return {"reasoning_effort": level} if level else {}
 
 
@@ -55,13 +55,13 @@ def _openai_level(wanted: str, name: str, *, has_tools: bool) -> str | None:
     if version >= (5, 4) and has_tools:
         return None
     if wanted != OFF:
-        return _nearest(wanted, ("low", "medium", "high"))
+        return nearest(wanted, ("low", "medium", "high"))
     if version >= (5, 1):
         return OFF
     return "minimal" if version >= (5, 0) and "codex" not in name else "low"
 
 
-def _nearest(wanted: str, levels: tuple[str, ...]) -> str:
+def nearest(wanted: str, levels: tuple[str, ...]) -> str:
     """The highest of `levels` that is not above `wanted`, else the lowest."""
     rank = LEVELS.index(wanted)
     return next((level for level in reversed(levels) if LEVELS.index(level) <= rank), levels[0])
@@ -71,7 +71,7 @@ def takes_sampling(target: Target, model: Model, quirks: Quirks) -> bool:
     """Whether the target takes temperature and top_p."""
     if is_openai_reasoning(target.kind, target.actual_model):
         return False
-    thinks = model.thinking and not (target.kind == "openai" and not OPENAI_REASONING.search(target.actual_model))
+    thinks = model.thinking and not (target.kind in OPENAI_KINDS and not OPENAI_REASONING.search(target.actual_model))
     return not (quirks.fixed_sampling and thinks)
 
 

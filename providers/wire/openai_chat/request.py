@@ -30,7 +30,7 @@ def body_of(request: MessagesRequest, *, target: Target, model: Model, max_token
     quirks = quirks_of(target.kind)
     turns = turns_of(request)
     functions = functions_of(request, turns, quirks) if model.tools else []
-    structured, instruction = _response_format(request, quirks)
+    structured, instruction = response_format(request, quirks)
     thinking = model.thinking and wanted_effort(request) != OFF
     writer = MessageWriter(target=target, model=model, quirks=quirks, thinking=thinking)
     system = PARAGRAPH.join(text for text in (system_text(request), instruction) if text)
@@ -44,7 +44,7 @@ def body_of(request: MessagesRequest, *, target: Target, model: Model, max_token
     body |= reasoning_fields(request, target=target, model=model, quirks=quirks, has_tools=bool(functions))
     body |= structured
     if quirks.user:
-        body |= _user(request)
+        body |= user_fields(request)
     if request.stream:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     return msgspec.json.encode(body)
@@ -75,7 +75,7 @@ def _sampling(request: MessagesRequest, target: Target, model: Model, quirks: Qu
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _response_format(request: MessagesRequest, quirks: Quirks) -> tuple[dict[str, Any], str]:
+def response_format(request: MessagesRequest, quirks: Quirks) -> tuple[dict[str, Any], str]:
     """The fields for an answer in a JSON Schema; or, for a provider without them, what to tell
     the model instead."""
     form = request.output_config.format
@@ -96,7 +96,7 @@ def _response_format(request: MessagesRequest, quirks: Quirks) -> tuple[dict[str
     return {"response_format": {"type": "json_schema", "json_schema": described}}, ""
 
 
-def _user(request: MessagesRequest) -> dict[str, Any]:
+def user_fields(request: MessagesRequest) -> dict[str, Any]:
     """Who asks, unrecognisable; and the session, whose requests share a prompt cache."""
     user_id = request.user_id
     if not user_id:

@@ -72,7 +72,7 @@ def client_tools(request: MessagesRequest, turns: list[Turn]) -> list[ClientTool
     turn is then the beginning of the next turn's, as prompt caches need it."""
     at_once: list[ClientTool] = []
     loaded: dict[str, ClientTool] = {}
-    for tool in _decoded_tools(request):
+    for tool in decoded_tools(request):
         if not tool.name or tool.name == PLACEHOLDER or not _is_clients(tool):
             continue
         if tool.defer_loading:
@@ -82,7 +82,7 @@ def client_tools(request: MessagesRequest, turns: list[Turn]) -> list[ClientTool
     return [*at_once, *(loaded.pop(name) for name in _loading_order(turns) if name in loaded), *loaded.values()]
 
 
-def _decoded_tools(request: MessagesRequest) -> list[ClientTool]:
+def decoded_tools(request: MessagesRequest) -> list[ClientTool]:
     raw = request.fields.get("tools")
     if raw is None:
         return []

@@ -1,0 +1,57 @@
+"""A whole answer of the Responses API as an Anthropic Message, by the rules of streamed ones."""
+
+from typing import Any
+
+import msgspec
+
+from providers.errors import UpstreamError
+from providers.types import Model, Target
+from providers.wire.base import DecodedResponse
+from providers.wire.errors import error_parts
+from providers.wire.openai_chat.emitters import message_object, new_message_id
+from providers.wire.openai_responses.answer import Answer
+from providers.wire.openai_responses.emitters import MessageEmitter
+from providers.wire.openai_responses.errors import broken_answer, failure_in_answer
+from providers.wire.request import MessagesRequest
+
+
+def decoded_response(body: bytes, *, request: MessagesRequest, target: Target, model: Model) -> DecodedResponse:
+    """Raises UpstreamError when `body` is no answer: an error, HTML, or JSON of another shape."""
+    response = _response(body, target)
+    emitter = MessageEmitter(signature="")
+    answer = Answer(emitter, request=request, target=target, model=model)
+    failure = answer.end(response, "completed")
+    if failure is not None:
+        raise UpstreamError(failure)
+    stop_reason, stop_sequence = answer.stop_reason()
+    message = message_object(
+        new_message_id(),
+        model.name,
+        content=emitter.content,
+        stop_reason=stop_reason,
+        stop_sequence=stop_sequence,
+        usage=answer.usage,
+    )
+    return DecodedResponse(
+        body=msgspec.json.encode(message),
+        usage=answer.usage,
+        stop_reason=stop_reason,
+        output_chars=answer.blocks.chars,
+    )
+
+
+def _response(body: bytes, target: Target) -> dict[str, Any]:
+    try:
+        told = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        what = "a web page" if body.lstrip()[:1] == b"<" else "something that is not JSON"
+        text = f"answered with {what} instead of a response: check its base URL"
+        raise UpstreamError(broken_answer(target, text)) from None
+    if isinstance(told, dict) and isinstance(told.get("output"), list | None) and "output" in told:
+        return told
+    if isinstance(told, dict) and told.get("status") == "failed":
+        return told
+    if error_parts(body)[1]:
+        error = told.get("error") if isinstance(told, dict) else None
+        raise UpstreamError(failure_in_answer(error or told, target=target))
+    raise UpstreamError(broken_answer(target, "answered with JSON that is not a response"))

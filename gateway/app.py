@@ -11,6 +11,7 @@ from gateway import metrics
 from gateway.errors import GatewayError, as_gateway_error, not_found
 from gateway.exchange import Exchange, Receive, Send
 from gateway.models_list import serve_model, serve_models
+from gateway.openai.exchange import exchange_for
 from gateway.pipeline import serve_count_tokens, serve_messages
 from gateway.runtime import Runtime
 
@@ -25,19 +26,19 @@ class Gateway:
         self.runtime = runtime
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        exchange = Exchange(scope, receive, send)
+        path = DOUBLED.sub("", scope["path"]).rstrip("/")
+        exchange = exchange_for(path, scope, receive, send)
         try:
-            await self._dispatch(exchange)
+            await self._dispatch(exchange, path)
         except asyncio.CancelledError:
             if not exchange.disconnected:
                 raise
         except Exception as error:
             await self._answer_error(exchange, error)
 
-    async def _dispatch(self, exchange: Exchange) -> None:
-        path = DOUBLED.sub("", exchange.path).rstrip("/")
+    async def _dispatch(self, exchange: Exchange, path: str) -> None:
         match exchange.method, path:
-            case "POST", "/v1/messages":
+            case "POST", ("/v1/messages" | "/v1/chat/completions" | "/v1/responses"):
                 await serve_messages(exchange, self.runtime)
             case "POST", "/v1/messages/count_tokens":
                 await serve_count_tokens(exchange, self.runtime)
@@ -47,12 +48,13 @@ class Gateway:
                 await serve_model(exchange, self.runtime, path.removeprefix("/v1/models/"))
             case "HEAD", _:
                 await exchange.answer(200, b"")
-            case _, ("/v1/messages" | "/v1/messages/count_tokens"):
+            case _, ("/v1/messages" | "/v1/messages/count_tokens" | "/v1/chat/completions" | "/v1/responses"):
                 raise GatewayError(405, "invalid_request_error", f"{exchange.path} takes POST.", should_retry=False)
             case _:
                 raise not_found(
                     f"{exchange.method} {exchange.path[:100]} does not exist here. "
-                    "CCM serves POST /v1/messages, POST /v1/messages/count_tokens and GET /v1/models."
+                    "CCM serves POST /v1/messages, POST /v1/messages/count_tokens, POST /v1/chat/completions, "
+                    "POST /v1/responses and GET /v1/models."
                 )
 
     async def _answer_error(self, exchange: Exchange, error: Exception) -> None:

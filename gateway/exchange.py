@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from gateway.errors import GatewayError, invalid_request
+from providers.wire.request import MessagesRequest
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -30,6 +31,9 @@ def new_request_id() -> str:
 
 
 class Exchange:
+    answers_probes = True
+    """Whether the client asks for a single token to learn something else than the answer."""
+
     __slots__ = (
         "_receive",
         "_send",
@@ -83,6 +87,10 @@ class Exchange:
         if encoding != "gzip":
             raise invalid_request(f"content-encoding: {encoding!r} is not supported; send gzip or none.")
         return _gunzip(body)
+
+    def read_request(self, body: bytes) -> MessagesRequest:
+        """The request in `body`. Raises InvalidRequest."""
+        return MessagesRequest.parse(body)
 
     async def watch_disconnect(self, task: "asyncio.Task[Any]") -> None:
         """Cancels `task` when the client goes away."""

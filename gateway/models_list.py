@@ -1,10 +1,13 @@
-"""GET /v1/models and /v1/models/{id}, in Anthropic's shapes; Claude Code's discovery reads it too."""
+"""GET /v1/models and /v1/models/{id}, in Anthropic's shapes or OpenAI's, as the client's headers tell;
+Claude Code's discovery reads the first."""
 
+from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
 from gateway.errors import invalid_request, not_found
 from gateway.exchange import Exchange
+from gateway.openai.exchange import OpenAIExchange
 from gateway.pipeline import authenticate
 from gateway.routing import discovery_id, find_model
 from gateway.runtime import Runtime
@@ -17,6 +20,10 @@ MAX_LIMIT = 1000
 async def serve_models(exchange: Exchange, runtime: Runtime) -> None:
     await authenticate(exchange, runtime)
     models = [m for m in runtime.catalogue.current.models.values() if m.discoverable and m.targets and m.price]
+    if isinstance(exchange, OpenAIExchange):
+        # OpenAI's list has no pages.
+        await exchange.answer_json({"object": "list", "data": [_openai_entry(model, model.name) for model in models]})
+        return
     # Claude Code's picker keeps only ids that name Claude or Anthropic, so it gets such aliases.
     picker = exchange.headers.get("user-agent", "").startswith("claude-code/")
     entries = [_entry(model, discovery_id(model.name) if picker else model.name) for model in models]
@@ -31,7 +38,8 @@ async def serve_model(exchange: Exchange, runtime: Runtime, name: str) -> None:
         raise not_found(f"model: {name[:100]!r} has no price yet; GET /v1/models lists the models that can be used.")
     if found is None:
         raise not_found(f"model: {name[:100]!r} is not available here; GET /v1/models lists the models.")
-    await exchange.answer_json(_entry(found.model, name))
+    entry = _openai_entry if isinstance(exchange, OpenAIExchange) else _entry
+    await exchange.answer_json(entry(found.model, name))
 
 
 def _entry(model: Model, id_: str) -> dict[str, Any]:
@@ -46,6 +54,19 @@ def _entry(model: Model, id_: str) -> dict[str, Any]:
     if model.description:
         entry["description"] = model.description
     return entry
+
+
+def _openai_entry(model: Model, id_: str) -> dict[str, Any]:
+    created = datetime.fromisoformat(model.created_at)
+    return {
+        "id": id_,
+        "object": "model",
+        "created": int(created.timestamp()),
+        "owned_by": "ccm",
+        "name": model.display_name or model.name,
+        "context_length": model.context_window,
+        "max_output_tokens": model.max_output,
+    }
 
 
 def _page(entries: list[dict[str, Any]], query: bytes) -> dict[str, Any]:

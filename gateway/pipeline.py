@@ -40,17 +40,17 @@ async def authenticate(exchange: Exchange, runtime: Runtime) -> Principal:
 
 
 async def serve_messages(exchange: Exchange, runtime: Runtime) -> None:
-    """POST /v1/messages."""
+    """POST /v1/messages, and in their own formats /v1/chat/completions and /v1/responses."""
     began = time.monotonic()
     principal = await authenticate(exchange, runtime)
     body = await exchange.body()
-    request = MessagesRequest.parse(body)
+    request = exchange.read_request(body)
     request.check()
     catalogue = runtime.catalogue.current
     profile = profile_for(catalogue, principal.organization_id, principal.api_key_id)
     estimated = tokens.estimate(request, len(body))
     decision = await decide(exchange, request, profile, catalogue, estimated, len(body))
-    if probe(request):
+    if exchange.answers_probes and probe(request):
         await exchange.answer_json(await probe_answer(exchange, decision))
         return
     targets = plan_targets(decision)

@@ -36,6 +36,7 @@ _WITH_NUMBERS = (
     re.compile(r"prompt contains (?P<tokens>\d+) tokens.*maximum context length[^0-9]*(?P<limit>\d+)"),
     re.compile(r"prompt contains (?P<tokens>\d+) tokens.*model with (?P<limit>\d+) maximum context length"),
     re.compile(r"maximum prompt length is (?P<limit>\d+) but the request contains (?P<tokens>\d+) tokens"),
+    re.compile(r"total number of tokens in the prompt cannot exceed (?P<limit>\d+) - received (?P<tokens>\d+)"),
     re.compile(r"input \((?P<tokens>\d+) tokens\) is longer than the model's context length \(?(?P<limit>\d+)"),
 )
 _WITHOUT_NUMBERS = re.compile(

@@ -12,8 +12,8 @@ from anthropic.types import RawMessageStreamEvent
 from pydantic import TypeAdapter
 
 from providers.types import Model, Target
+from providers.wire.base import StreamDecoder
 from providers.wire.openai_chat import OpenAIChatWire
-from providers.wire.openai_chat.stream import OpenAIChatStreamDecoder
 from providers.wire.request import MessagesRequest
 from providers.wire.sse import SseParser
 from tests.providers.anthropic_support import MODEL as ANTHROPIC_MODEL
@@ -132,7 +132,7 @@ def usage_chunk(prompt: int = 100, cached: int = 40, output: int = 7, reasoning:
 
 @dataclass
 class Streamed:
-    decoder: OpenAIChatStreamDecoder
+    decoder: StreamDecoder
     bytes: bytes
 
     @property
@@ -195,7 +195,7 @@ def problem_of_events(events: list[Any]) -> str | None:
             index, is_open, kind = event.index, True, event.content_block.type
         elif event.type == "content_block_delta":
             fitting = {
-                "text": {"text_delta"},
+                "text": {"text_delta", "citations_delta"},
                 "thinking": {"thinking_delta", "signature_delta"},
                 "tool_use": {"input_json_delta"},
             }

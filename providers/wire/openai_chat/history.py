@@ -39,6 +39,8 @@ class Block(msgspec.Struct):
     data: str = ""
     title: str | None = None
     tool_name: str = ""
+    citations: Any = None
+    cache_control: Any = None
 
     @property
     def where(self) -> Source:

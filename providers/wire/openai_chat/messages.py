@@ -63,7 +63,7 @@ class MessageWriter:
         self._answer_calls({})
         self._flush_user()
         message: dict[str, Any] = {"role": "assistant"}
-        text = _assistant_text(turn.blocks)
+        text = assistant_text(turn.blocks)
         calls = self._tool_calls(turn.calls)
         if text or not calls:
             message["content"] = text or NO_CONTENT
@@ -186,7 +186,7 @@ class MessageWriter:
         self._user = []
 
 
-def _assistant_text(blocks: list[Block]) -> str:
+def assistant_text(blocks: list[Block]) -> str:
     """Text blocks side by side are one text cut by citations; others are paragraphs."""
     paragraphs: list[str] = []
     adjacent = False

@@ -78,22 +78,31 @@ def _sampling(request: MessagesRequest, target: Target, model: Model, quirks: Qu
 def response_format(request: MessagesRequest, quirks: Quirks) -> tuple[dict[str, Any], str]:
     """The fields for an answer in a JSON Schema; or, for a provider without them, what to tell
     the model instead."""
-    form = request.output_config.format
-    wanted = msgspec.json.decode(form) if isinstance(form, msgspec.Raw) else None
-    if (
-        not isinstance(wanted, dict)
-        or wanted.get("type") != "json_schema"
-        or not isinstance(wanted.get("schema"), dict)
-    ):
+    schema = wanted_schema(request)
+    if schema is None:
         return {}, ""
-    schema = wanted["schema"]
     if not quirks.json_schema:
-        text = msgspec.json.encode(schema).decode()
-        return {}, f"Answer with nothing but JSON that conforms to this JSON Schema:\n{text}"
+        return {}, schema_instruction(schema)
     described: dict[str, Any] = {"name": "structured_output", "schema": schema}
     if quirks.strict and is_strict(schema):
         described["strict"] = True
     return {"response_format": {"type": "json_schema", "json_schema": described}}, ""
+
+
+def wanted_schema(request: MessagesRequest) -> dict[str, Any] | None:
+    """The JSON Schema that the answer shall conform to."""
+    form = request.output_config.format
+    wanted = msgspec.json.decode(form) if isinstance(form, msgspec.Raw) else None
+    if not isinstance(wanted, dict) or wanted.get("type") != "json_schema":
+        return None
+    schema = wanted.get("schema")
+    return schema if isinstance(schema, dict) else None
+
+
+def schema_instruction(schema: dict[str, Any]) -> str:
+    """What to tell a model whose provider takes no schemas."""
+    text = msgspec.json.encode(schema).decode()
+    return f"Answer with nothing but JSON that conforms to this JSON Schema:\n{text}"
 
 
 def user_fields(request: MessagesRequest) -> dict[str, Any]:

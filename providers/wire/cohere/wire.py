@@ -1,0 +1,44 @@
+"""The wire's face: see `providers.wire.base.Wire`."""
+
+from collections.abc import Mapping
+
+from providers.types import Model, Target, UpstreamFailure
+from providers.wire.base import DecodedResponse, OutboundRequest
+from providers.wire.cohere.errors import failure_of_answer
+from providers.wire.cohere.request import body_of, url_of
+from providers.wire.cohere.response import decoded_response
+from providers.wire.cohere.stream import CohereStreamDecoder
+from providers.wire.request import MessagesRequest
+
+USER_AGENT = "ccm"
+
+
+class CohereWire:
+    name = "cohere"
+
+    def encode(
+        self,
+        request: MessagesRequest,
+        *,
+        target: Target,
+        model: Model,
+        max_tokens: int,
+        client_headers: Mapping[str, str],  # noqa: ARG002  they are Anthropic's client's, and stay here
+    ) -> OutboundRequest:
+        accept = "text/event-stream" if request.stream else "application/json"
+        return OutboundRequest(
+            url=url_of(target),
+            body=body_of(request, target=target, model=model, max_tokens=max_tokens),
+            headers={"content-type": "application/json", "accept": accept, "user-agent": USER_AGENT},
+        )
+
+    def stream_decoder(self, *, request: MessagesRequest, target: Target, model: Model) -> CohereStreamDecoder:
+        return CohereStreamDecoder(request=request, target=target, model=model)
+
+    def decode_response(
+        self, body: bytes, *, request: MessagesRequest, target: Target, model: Model
+    ) -> DecodedResponse:
+        return decoded_response(body, request=request, target=target, model=model)
+
+    def decode_error(self, status: int, headers: Mapping[str, str], body: bytes, *, target: Target) -> UpstreamFailure:
+        return failure_of_answer(status, headers, body, target=target)

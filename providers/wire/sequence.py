@@ -1,0 +1,214 @@
+"""Blocks of providers whose streams number and close them (Cohere, Bedrock), one after the other.
+
+Anthropic's blocks never overlap; a provider's may. The block that was opened first is written as
+its pieces come, what belongs to later ones waits (translation.md 1.8). Unlike Chat Completions,
+these providers say where a block ends, so nothing has to be guessed.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from providers.wire.openai_chat.emitters import DELTA, DELTA_END, Emitter, MessageEmitter, SseEmitter
+
+UNNAMED = "unnamed_tool"
+Kind = Literal["text", "thinking", "tool"]
+_encode = msgspec.json.encode
+
+
+class BlockEmitter(Emitter, Protocol):
+    """An emitter whose blocks have signatures and citations of their own."""
+
+    def sign(self, signature: str) -> None:
+        """Sign the open thinking block."""
+
+    def cite(self, citation: dict[str, Any]) -> None:
+        """Add a citation to the open text block."""
+
+
+class BlockSseEmitter(SseEmitter):
+    def __init__(self, *, model_name: str, signature: str) -> None:
+        super().__init__(model_name=model_name, signature=signature)
+        self._usual_signature = signature
+
+    def open_thinking(self) -> None:
+        super().open_thinking()
+        self._signature = self._usual_signature
+
+    def sign(self, signature: str) -> None:
+        self._signature = signature
+
+    def cite(self, citation: dict[str, Any]) -> None:
+        delta = DELTA % (self.index, b"citations_delta", b"citation")
+        self._events.append(delta + _encode(citation) + DELTA_END)
+
+
+class BlockMessageEmitter(MessageEmitter):
+    def sign(self, signature: str) -> None:
+        self._block["signature"] = signature
+
+    def cite(self, citation: dict[str, Any]) -> None:
+        self._block.setdefault("citations", []).append(citation)
+
+
+class _Block:
+    """A block on its way. `waiting` are the pieces that are not written yet; `ended` says that
+    there will be no more."""
+
+    __slots__ = ("citations", "ended", "kind", "name", "signature", "started", "text", "waiting")
+
+    def __init__(self, kind: Kind, name: str) -> None:
+        self.kind = kind
+        self.name = name
+        self.waiting: list[str] = []
+        self.text: str | None = ""
+        """Of a tool: its input so far, until it is known to be an object; then None."""
+        self.signature: str | None = None
+        self.citations: list[dict[str, Any]] = []
+        self.started = False
+        self.ended = False
+
+
+class BlockSequence:
+    """Takes blocks by the provider's keys, drives an emitter. `names` turns functions' names back
+    into the tools'. `one_call`: calls after the first one are left out, for a client that asked for
+    one at a time of a provider that cannot be told so."""
+
+    def __init__(self, emitter: BlockEmitter, *, names: Mapping[str, str], one_call: bool = False) -> None:
+        self._emitter = emitter
+        self._names = names
+        self._one_call = one_call
+        self._blocks: dict[int | str, _Block] = {}
+        """Those that may still grow."""
+        self._queue: list[_Block] = []
+        """Those that are not written to their end; only the first one's block may be open."""
+        self.called = False
+        self.chars = 0
+
+    @property
+    def open(self) -> Kind | None:
+        """The kind of the block that is open towards the client."""
+        return self._queue[0].kind if self._queue and self._queue[0].started else None
+
+    def is_alone(self, key: int | str, kind: Kind) -> bool:
+        """Whether the only block there is, is `key`'s, and open as `kind`: more of it just goes on."""
+        block = self._blocks.get(key)
+        return block is not None and block.started and block.kind == kind and len(self._queue) == 1
+
+    def start(self, key: int | str, kind: Kind, name: str = "") -> None:
+        """Open a block; one that is open under the same key ends."""
+        self.stop(key)
+        block = self._blocks[key] = _Block(kind, name)
+        if kind == "tool" and self.called and self._one_call:
+            return
+        self.called = self.called or kind == "tool"
+        self._queue.append(block)
+        self._advance()
+
+    def add(self, key: int | str, kind: Kind, text: str) -> None:
+        """The next piece of the block `key`, which opens with it if need be."""
+        if text:
+            self.chars += len(text)
+            self._block(key, kind).waiting.append(text)
+            self._advance()
+
+    def sign(self, key: int | str, signature: str) -> None:
+        """The signature of the thinking block `key`: the whole of it, or its next part."""
+        block = self._block(key, "thinking")
+        block.signature = (block.signature or "") + signature
+        self._advance()
+
+    def cite(self, key: int | str, citation: dict[str, Any]) -> None:
+        """A citation of the text block `key`; lost when that block has ended already."""
+        block = self._blocks.get(key)
+        if block is not None and block.kind == "text":
+            block.citations.append(citation)
+            self._advance()
+
+    def stop(self, key: int | str) -> None:
+        block = self._blocks.pop(key, None)
+        if block is not None:
+            block.ended = True
+            self._advance()
+
+    def finish(self) -> None:
+        """The answer is complete: end all blocks."""
+        for key in list(self._blocks):
+            self.stop(key)
+
+    def _block(self, key: int | str, kind: Kind) -> _Block:
+        block = self._blocks.get(key)
+        if block is None or block.kind != kind:
+            self.start(key, kind)
+            block = self._blocks[key]
+        return block
+
+    def _advance(self) -> None:
+        """Write what the first block has; once it has ended, what the next one has."""
+        while self._queue:
+            first = self._queue[0]
+            self._write(first)
+            if not first.ended:
+                return
+            del self._queue[0]
+            if first.started:
+                self._emitter.close()
+
+    def _write(self, block: _Block) -> None:
+        if block.kind == "tool":
+            self._write_tool(block)
+            return
+        text = "".join(block.waiting)
+        if not block.started and not self._may_start(block, text):
+            return
+        for piece in block.waiting:
+            self._emitter.piece(piece)
+        block.waiting.clear()
+        if block.signature is not None:
+            self._emitter.sign(block.signature)
+        for citation in block.citations:
+            self._emitter.cite(citation)
+        block.citations.clear()
+
+    def _may_start(self, block: _Block, text: str) -> bool:
+        """Open the block if it says something: Anthropic refuses blank texts when they come back."""
+        if block.kind == "thinking":
+            if not text and not (block.signature and block.ended):
+                return False
+            self._emitter.open_thinking()
+        else:
+            if not text or text.isspace():
+                return False
+            self._emitter.open_text()
+        block.started = True
+        return True
+
+    def _write_tool(self, block: _Block) -> None:
+        if not block.started:
+            block.started = True
+            self._emitter.open_tool(self._names.get(block.name, block.name) or UNNAMED)
+        if block.text is None:
+            for piece in block.waiting:
+                self._emitter.piece(piece)
+            block.waiting.clear()
+            return
+        block.text += "".join(block.waiting)
+        block.waiting.clear()
+        if block.text.lstrip()[:1] == "{":
+            self._emitter.piece(block.text)
+            block.text = None
+        elif block.ended and (text := _unwrapped(block.text)):
+            self._emitter.piece(text)
+
+
+def _unwrapped(arguments: str) -> str:
+    """Arguments that are no object: nothing for none and for null, the object inside for JSON in
+    a string, and anything else as it is, for the client to refuse."""
+    try:
+        told = msgspec.json.decode(arguments) if arguments.strip() else None
+    except (msgspec.DecodeError, RecursionError):
+        return arguments.strip()
+    if told is None:
+        return ""
+    return told if isinstance(told, str) and told.lstrip().startswith("{") else arguments

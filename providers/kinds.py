@@ -8,13 +8,14 @@ speaks a wire we have is one row here.
 from dataclasses import dataclass
 from typing import Literal
 
-Auth = Literal["x-api-key", "api-key", "bearer", "x-goog-api-key", "google-oauth", "none"]
+Auth = Literal["x-api-key", "api-key", "bearer", "x-goog-api-key", "google-oauth", "aws", "none"]
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
     """`base_url` is the default, "" when every installation has its own. `auth` says how the
     credential is sent, on the kind's own wire; a provider without one is called without that header.
+    aws: an access key that signs requests, or a Bedrock API key (`providers.aws`).
     `wire` is a name in `providers.wire.registry.WIRES`; `note` is shown to operators."""
 
     name: str
@@ -114,6 +115,16 @@ _ROWS = (
         "Base URL: https://LOCATION-aiplatform.googleapis.com/v1/projects/PROJECT/locations/LOCATION (for the location "
         "global: https://aiplatform.googleapis.com/…). Secret: a service account's JSON key. Gemini and Claude models.",
     ),
+    Kind(
+        "bedrock",
+        "Amazon Bedrock",
+        "https://bedrock-runtime.us-east-1.amazonaws.com",
+        "aws",
+        "bedrock",
+        "Put your region into the base URL. Secret: a Bedrock API key, or an access key as JSON with access_key_id and "
+        "secret_access_key. Model names are Bedrock's, with a region's prefix (us.anthropic.…) where it asks for one.",
+    ),
+    Kind("cohere", "Cohere", "https://api.cohere.com", "bearer", "cohere"),
     Kind(
         "ollama",
         "Ollama",

@@ -15,6 +15,7 @@ from typing import Protocol
 import aiohttp
 from yarl import URL
 
+from providers import aws
 from providers.addresses import ForbiddenAddress, public_socket
 from providers.demo import DemoUpstream
 from providers.errors import UpstreamError
@@ -113,11 +114,14 @@ class Transport:
         try:
             async with asyncio.timeout(timeouts.connect + timeouts.first_byte):
                 token = await self._google_token(session, target, credential)
+                headers = _headers(request, target, credential, token)
+                if credential is not None and _auth(target) == "aws":
+                    headers |= await aws.authorization(request.url, headers, request.body, credential.secret)
                 response = await session.request(
                     "POST",
                     _url(request.url),
                     data=request.body,
-                    headers=_headers(request, target, credential, token),
+                    headers=headers,
                     allow_redirects=False,
                     timeout=_client_timeout(timeouts.connect),
                 )
@@ -139,7 +143,8 @@ class Transport:
 
 @functools.lru_cache(maxsize=1024)
 def _url(text: str) -> URL:
-    return URL(text)
+    # What is escaped stays escaped: signatures cover the path as it is sent.
+    return URL(text, encoded="%" in text)
 
 
 @functools.lru_cache(maxsize=64)
@@ -162,7 +167,7 @@ def _headers(
     # Identity: some providers compress a stream in a way that holds events back.
     headers = {"accept-encoding": "identity", **request.headers}
     auth = _auth(target)
-    if credential is None or auth == "none":
+    if credential is None or auth in {"none", "aws"}:
         return headers
     if auth in {"x-api-key", "api-key"}:
         headers[auth] = credential.secret
@@ -346,6 +351,8 @@ def _unreachable(error: Exception, timeouts: Timeouts) -> tuple[str, bool]:
             return "connection refused", True
         case aiohttp.ClientResponseError():
             return "it did not answer in HTTP", False
+        case aws.MalformedSecret():
+            return f"its credential is malformed: {error}", False
         case aiohttp.NonHttpUrlClientError() | ValueError():
             return "its base URL or its credential is malformed", False
     return "the network failed", True

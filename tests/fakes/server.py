@@ -237,7 +237,8 @@ class FakeProvider:
     async def _stream(self, request: web.Request, entry: Received, reply: Reply) -> web.StreamResponse:
         if reply.first_byte_after:
             await asyncio.sleep(reply.first_byte_after)
-        response = web.StreamResponse(headers={"content-type": "text/event-stream", "request-id": "req_fake"})
+        stream_type = getattr(self.front, "stream_type", "text/event-stream")
+        response = web.StreamResponse(headers={"content-type": stream_type, "request-id": "req_fake"})
         await response.prepare(request)
         events = self.front.events(reply, entry.body)
         cut = len(events) if reply.events is None else reply.events

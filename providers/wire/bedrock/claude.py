@@ -1,0 +1,191 @@
+"""An Anthropic request as Bedrock's Claude models take it: Anthropic's format, but not all of it.
+
+Bedrock answers 400 ("Extra inputs are not permitted") to fields and betas that it does not have, so
+only what it is known to take is sent (translation.md 1.5). What has not to change keeps its bytes.
+"""
+
+import re
+from typing import Any
+
+import msgspec
+
+from providers.errors import InvalidRequest
+from providers.wire.foreign import without_foreign_blocks
+from providers.wire.openai_chat.history import BILLING_HEADER
+from providers.wire.openai_chat.reasoning import BUDGETS
+from providers.wire.request import MessagesRequest
+
+VERSION = "bedrock-2023-05-31"
+FIELDS = (
+    "system", "tools", "tool_choice", "messages", "max_tokens", "stop_sequences", "temperature", "top_p", "top_k",
+    "thinking", "output_config", "context_management",
+)  # fmt: skip
+BETAS = frozenset(
+    {
+        "compact-2026-01-12", "computer-use-2024-10-22", "computer-use-2025-01-24", "computer-use-2025-11-24",
+        "context-1m-2025-08-07", "context-management-2025-06-27", "dev-full-thinking-2025-05-14", "effort-2025-11-24",
+        "fine-grained-tool-streaming-2025-05-14", "interleaved-thinking-2025-05-14", "output-128k-2025-02-19",
+        "token-efficient-tools-2025-02-19", "tool-examples-2025-10-29", "tool-search-tool-2025-10-19",
+    }
+)  # fmt: skip
+TOOL_SEARCH = "tool-search-tool-2025-10-19"
+TOOL_EXAMPLES = "tool-examples-2025-10-29"
+EDITS = frozenset({"compact_20260112", "clear_tool_uses_20250919"})
+OUTPUT = frozenset({"effort", "format"})
+SERVER_TOOLS = ("web_search_", "web_fetch_", "code_execution_", "mcp_toolset", "advisor_", "browser_toolset_")
+TOOL_EXTRAS = frozenset({"custom", "eager_input_streaming", "allowed_callers", "toolset_name"})
+ELSEWHERE = frozenset({"url", "file"})
+NEW_NAME = re.compile(r"claude-[a-z]+-(\d+)(?:-(\d{1,2})(?!\d))?")
+OLD_NAME = re.compile(r"claude-(\d+)(?:-(\d{1,2})(?!\d))?")
+LEAST_BUDGET = 1024
+
+
+def body_of(request: MessagesRequest, *, model_id: str, max_tokens: int, betas: str) -> bytes:
+    """The body of InvokeModel. `betas` is the client's `anthropic-beta` header. Raises InvalidRequest."""
+    if request.value("mcp_servers"):
+        raise InvalidRequest("mcp_servers: Amazon Bedrock cannot call MCP servers.")
+    taken = [beta for beta in (part.strip() for part in betas.split(",")) if beta in BETAS]
+    limit = min(max_tokens, request.max_tokens)
+    changed: dict[str, Any] = without_foreign_blocks(request)
+    changed |= _context_management(request)
+    changed |= _tools(request, frozenset(taken))
+    edited = request.with_fields(**changed) if changed else request
+    _refuse_files_elsewhere(edited)
+    fields: dict[str, Any] = {"anthropic_version": VERSION}
+    if taken:
+        fields["anthropic_beta"] = taken
+    fields |= {name: edited.fields[name] for name in FIELDS if name in edited.fields}
+    fields["max_tokens"] = limit
+    for name, value in (
+        ("system", _system(edited)),
+        ("thinking", _thinking(edited, model_id, limit)),
+        ("output_config", _output_config(edited, model_id)),
+    ):
+        if value:
+            fields[name] = value
+        else:
+            fields.pop(name, None)
+    return _without_scopes(msgspec.json.encode(fields))
+
+
+def version_of(model_id: str) -> tuple[int, int]:
+    """(4, 5) for a Claude 4.5; the newest there may be for a name that does not tell."""
+    found = NEW_NAME.search(model_id) or OLD_NAME.search(model_id)
+    return (int(found[1]), int(found[2] or 0)) if found else (99, 0)
+
+
+def _system(request: MessagesRequest) -> Any:
+    """The system prompt without the client's billing block, which differs from request to request and so
+    defeats the prompt cache."""
+    if BILLING_HEADER.encode() not in bytes(request.raw("system")):
+        return request.fields.get("system")
+    system = request.value("system")
+    blocks = [{"type": "text", "text": system}] if isinstance(system, str) else system
+    return [block for block in blocks if not str(block.get("text") or "").lstrip().startswith(BILLING_HEADER)]
+
+
+def _thinking(request: MessagesRequest, model_id: str, limit: int) -> Any:
+    """`thinking` in the form that the model's version has: adaptive from 4.6 on, a budget before, and
+    none before 3.7."""
+    thinking = request.thinking
+    if thinking is None:
+        return None
+    version = version_of(model_id)
+    if thinking.type == "adaptive" and version < (4, 6):
+        budget = _budget(request.output_config.effort)
+    elif thinking.type == "enabled" and thinking.budget_tokens is not None:
+        budget = thinking.budget_tokens
+        if budget < limit and version >= (3, 7):
+            return request.fields["thinking"]
+    else:
+        return request.fields["thinking"] if version >= (3, 7) else None
+    budget = min(budget, limit - 1)
+    if version < (3, 7) or budget < LEAST_BUDGET:
+        return None
+    return {"type": "enabled", "budget_tokens": budget}
+
+
+def _budget(effort: str | None) -> int:
+    limits = {level: limit for limit, level in BUDGETS}
+    return limits.get(effort or "high", limits["high"])
+
+
+def _output_config(request: MessagesRequest, model_id: str) -> Any:
+    config = request.value("output_config")
+    if not isinstance(config, dict):
+        return None
+    version = version_of(model_id)
+    takes_effort = version >= (4, 6) or (version == (4, 5) and "opus" in model_id)
+    return {name: value for name, value in config.items() if name in OUTPUT and (name != "effort" or takes_effort)}
+
+
+def _context_management(request: MessagesRequest) -> dict[str, Any]:
+    management = request.value("context_management")
+    if management is None:
+        return {}
+    edits = management.get("edits") if isinstance(management, dict) else None
+    kept = [edit for edit in edits or () if isinstance(edit, dict) and edit.get("type") in EDITS]
+    return {"context_management": {"edits": kept} if kept else None}
+
+
+def _tools(request: MessagesRequest, betas: frozenset[str]) -> dict[str, Any]:
+    """The tools without those that only Anthropic's own servers run, and without the fields that Bedrock
+    does not know; {} when they may stay as they are."""
+    tools = request.value("tools")
+    if not isinstance(tools, list):
+        return {}
+    kept = [_tool(tool, betas) for tool in tools if not str(tool.get("type") or "").startswith(SERVER_TOOLS)]
+    if kept == tools:
+        return {}
+    if not kept:
+        return {"tools": None, "tool_choice": None}
+    choice = request.value("tool_choice")
+    named = choice.get("name") if isinstance(choice, dict) and choice.get("type") == "tool" else None
+    if named is not None and all(tool.get("name") != named for tool in kept):
+        return {"tools": kept, "tool_choice": None}
+    return {"tools": kept}
+
+
+def _tool(tool: dict[str, Any], betas: frozenset[str]) -> dict[str, Any]:
+    left_out = set(TOOL_EXTRAS)
+    if TOOL_SEARCH not in betas:
+        left_out.add("defer_loading")
+    if TOOL_EXAMPLES not in betas:
+        left_out.add("input_examples")
+    return {name: value for name, value in tool.items() if name not in left_out}
+
+
+def _refuse_files_elsewhere(request: MessagesRequest) -> None:
+    """Bedrock fetches nothing and stores nothing."""
+    raw = bytes(request.raw("messages"))
+    if b'"source"' not in raw or not any(b'"%b"' % kind.encode() in raw for kind in ELSEWHERE):
+        return
+    for message in request.value("messages"):
+        content = message.get("content")
+        for block in content if isinstance(content, list) else ():
+            inner = block.get("content") if block.get("type") == "tool_result" else None
+            for each in [block, *(inner if isinstance(inner, list) else ())]:
+                source = each.get("source")
+                if isinstance(source, dict) and source.get("type") in ELSEWHERE:
+                    raise InvalidRequest(
+                        f"messages: the {each.get('type')} is given by {source['type']}; Amazon Bedrock takes only "
+                        "data in base64."
+                    )
+
+
+def _without_scopes(body: bytes) -> bytes:
+    """`body` without the `scope` of cache marks, which is for Anthropic's own servers."""
+    if b'"scope"' not in body:
+        return body
+    return msgspec.json.encode(_unscoped(msgspec.json.decode(body, type=dict[str, Any])))
+
+
+def _unscoped(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_unscoped(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    mark = value.get("cache_control")
+    if isinstance(mark, dict) and "scope" in mark and isinstance(value.get("type"), str | None):
+        value = {**value, "cache_control": {name: part for name, part in mark.items() if name != "scope"}}
+    return {name: part if name in {"input", "input_schema"} else _unscoped(part) for name, part in value.items()}

@@ -1,0 +1,120 @@
+"""Amazon's event stream framing (`application/vnd.amazon.eventstream`).
+
+A frame is `total length, header length, CRC of these | headers | payload | CRC of it all`, big-endian
+with CRC-32. botocore's decoder takes 14 us a frame on the machine where this one takes 2, and streams
+have a frame a token; the tests hold the two against each other.
+"""
+
+import functools
+from binascii import crc32
+from struct import Struct
+from struct import error as StructError  # noqa: N812  a class
+
+import msgspec
+
+from providers.errors import ProvidersError
+
+PRELUDE = Struct("!III")
+CHECKSUM = Struct("!I")
+LENGTH = Struct("!H")
+MAX_FRAME = 24 * 1024 * 1024
+MAX_HEADERS = 128 * 1024
+FIXED_SIZES = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
+"""Bytes of a header's value by its type; types 6 (bytes) and 7 (text) have their own length."""
+TEXT = 7
+
+
+class BrokenFrame(ProvidersError):
+    code = "broken_frame"
+
+
+class Frame(msgspec.Struct, frozen=True):
+    """`kind` is `event`, `exception` or `error`; `name` is the event's or the exception's type.
+    An error has its message in a header, for it has no payload."""
+
+    kind: str
+    name: str
+    message: str
+    payload: bytes
+
+
+class FrameReader:
+    """Splits a byte stream into frames; the bytes may be cut anywhere."""
+
+    __slots__ = ("_buffer", "_wanted")
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._wanted = PRELUDE.size
+        """Bytes that have to be there before looking makes sense again."""
+
+    @property
+    def is_between_frames(self) -> bool:
+        return not self._buffer
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """The frames that `data` completes. Raises BrokenFrame for a wrong checksum or length: what
+        follows cannot be read either."""
+        buffer = self._buffer
+        buffer += data
+        if len(buffer) < self._wanted:
+            return []
+        frames: list[Frame] = []
+        start = 0
+        while len(buffer) - start >= PRELUDE.size:
+            total, headers, checksum = PRELUDE.unpack_from(buffer, start)
+            if crc32(memoryview(buffer)[start : start + 8]) != checksum:
+                raise BrokenFrame("A frame's head does not fit its checksum.")
+            if headers > MAX_HEADERS or not PRELUDE.size + headers + CHECKSUM.size <= total <= MAX_FRAME:
+                raise BrokenFrame("A frame has an impossible length.")
+            if len(buffer) - start < total:
+                self._wanted = total
+                break
+            frames.append(_frame(bytes(buffer[start : start + total]), headers))
+            start += total
+            self._wanted = PRELUDE.size
+        del buffer[:start]
+        return frames
+
+
+def _frame(data: bytes, header_length: int) -> Frame:
+    end = len(data) - CHECKSUM.size
+    if crc32(memoryview(data)[:end]) != CHECKSUM.unpack_from(data, end)[0]:
+        raise BrokenFrame("A frame does not fit its checksum.")
+    start = PRELUDE.size + header_length
+    kind, name, message = _head(data[PRELUDE.size : start])
+    return Frame(kind, name, message, data[start:end])
+
+
+@functools.lru_cache(maxsize=256)
+def _head(data: bytes) -> tuple[str, str, str]:
+    """(kind, name, message). Nearly all frames of a stream have the same few headers."""
+    headers = _headers(data)
+    kind = headers.get(":message-type", "event")
+    if kind == "exception":
+        return kind, headers.get(":exception-type", ""), ""
+    if kind == "error":
+        return kind, headers.get(":error-code", ""), headers.get(":error-message", "")
+    return kind, headers.get(":event-type", ""), ""
+
+
+def _headers(data: bytes) -> dict[str, str]:
+    """The headers that are texts, by name."""
+    headers: dict[str, str] = {}
+    at = 0
+    try:
+        while at < len(data):
+            name = data[at + 1 : at + 1 + data[at]].decode()
+            at += 1 + data[at]
+            kind = data[at]
+            at += 1
+            size = FIXED_SIZES.get(kind)
+            if size is None:
+                (size,) = LENGTH.unpack_from(data, at)
+                at += LENGTH.size
+            if kind == TEXT:
+                headers[name] = data[at : at + size].decode()
+            at += size
+    except (IndexError, UnicodeDecodeError, StructError):
+        raise BrokenFrame("A frame's headers cannot be read.") from None
+    return headers

@@ -2,9 +2,9 @@
 byte for byte, both ways (translation.md 1.5).
 
 Changed in a request: `model`, `max_tokens` when credits afford less, and for servers that
-are not Anthropic's own `safeguards`, which holds the client's local paths and rules; and what
-other providers' wires have left in the conversation (`foreign`). Changed in an answer:
-`message.model`, which names the public model.
+are not Anthropic's own `safeguards`, which holds the client's local paths and rules, and what
+those servers do not take (`compatible`); and what other providers' wires have left in the
+conversation (`foreign`). Changed in an answer: `message.model`, which names the public model.
 """
 
 import functools
@@ -20,6 +20,7 @@ from providers.wire.anthropic_errors import broken_answer, failure_in_stream, fa
 from providers.wire.anthropic_stream import AnthropicStreamDecoder, renamed
 from providers.wire.anthropic_usage import NO_USAGE, update_usage
 from providers.wire.base import DecodedResponse, OutboundRequest
+from providers.wire.compatible import changes_for
 from providers.wire.errors import error_parts
 from providers.wire.foreign import without_foreign_blocks
 from providers.wire.request import MessagesRequest
@@ -51,6 +52,7 @@ class AnthropicWire:
             changed["max_tokens"] = max_tokens
         if target.kind != ANTHROPIC and "safeguards" in request.fields:
             changed["safeguards"] = None
+        changed |= changes_for(request, target.kind)
         edited = request.with_fields(**changed) if changed else request
         return OutboundRequest(
             url=messages_url(target.base_url, beta="anthropic-beta" in client_headers),

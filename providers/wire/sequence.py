@@ -56,7 +56,7 @@ class _Block:
     """A block on its way. `waiting` are the pieces that are not written yet; `ended` says that
     there will be no more."""
 
-    __slots__ = ("citations", "ended", "kind", "name", "signature", "started", "text", "waiting")
+    __slots__ = ("citations", "ended", "flows", "kind", "name", "signature", "started", "text", "waiting")
 
     def __init__(self, kind: Kind, name: str) -> None:
         self.kind = kind
@@ -67,6 +67,8 @@ class _Block:
         self.signature: str | None = None
         self.citations: list[dict[str, Any]] = []
         self.started = False
+        self.flows = False
+        """Nothing of it waits: its next piece may be written as it is, once the block is the first one."""
         self.ended = False
 
 
@@ -91,11 +93,6 @@ class BlockSequence:
         """The kind of the block that is open towards the client."""
         return self._queue[0].kind if self._queue and self._queue[0].started else None
 
-    def is_alone(self, key: int | str, kind: Kind) -> bool:
-        """Whether the only block there is, is `key`'s, and open as `kind`: more of it just goes on."""
-        block = self._blocks.get(key)
-        return block is not None and block.started and block.kind == kind and len(self._queue) == 1
-
     def start(self, key: int | str, kind: Kind, name: str = "") -> None:
         """Open a block; one that is open under the same key ends."""
         self.stop(key)
@@ -108,14 +105,25 @@ class BlockSequence:
 
     def add(self, key: int | str, kind: Kind, text: str) -> None:
         """The next piece of the block `key`, which opens with it if need be."""
-        if text:
-            self.chars += len(text)
-            self._block(key, kind).waiting.append(text)
-            self._advance()
+        if not text:
+            return
+        self.chars += len(text)
+        block = self._blocks.get(key)
+        if block is None or block.kind != kind:
+            self.start(key, kind)
+            block = self._blocks[key]
+        if block.flows and self._queue[0] is block:
+            self._emitter.piece(text)
+            return
+        block.waiting.append(text)
+        self._advance()
 
     def sign(self, key: int | str, signature: str) -> None:
         """The signature of the thinking block `key`: the whole of it, or its next part."""
-        block = self._block(key, "thinking")
+        block = self._blocks.get(key)
+        if block is None or block.kind != "thinking":
+            self.start(key, "thinking")
+            block = self._blocks[key]
         block.signature = (block.signature or "") + signature
         self._advance()
 
@@ -136,13 +144,6 @@ class BlockSequence:
         """The answer is complete: end all blocks."""
         for key in list(self._blocks):
             self.stop(key)
-
-    def _block(self, key: int | str, kind: Kind) -> _Block:
-        block = self._blocks.get(key)
-        if block is None or block.kind != kind:
-            self.start(key, kind)
-            block = self._blocks[key]
-        return block
 
     def _advance(self) -> None:
         """Write what the first block has; once it has ended, what the next one has."""
@@ -165,6 +166,7 @@ class BlockSequence:
         for piece in block.waiting:
             self._emitter.piece(piece)
         block.waiting.clear()
+        block.flows = True
         if block.signature is not None:
             self._emitter.sign(block.signature)
         for citation in block.citations:
@@ -198,6 +200,7 @@ class BlockSequence:
         if block.text.lstrip()[:1] == "{":
             self._emitter.piece(block.text)
             block.text = None
+            block.flows = True
         elif block.ended and (text := _unwrapped(block.text)):
             self._emitter.piece(text)
 

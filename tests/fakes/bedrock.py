@@ -212,12 +212,12 @@ def _block_events(index: int, block: Any) -> list[bytes]:
         case Thinking(text, signature):
             said = [delta({"reasoningContent": {"text": piece}}) for piece in split(text, 0)]
             return [*said, delta({"reasoningContent": {"signature": signature}})]
-        case ToolUse(name, told, call_id):
+        case ToolUse(name, given, call_id):
             start = {"toolUse": {"toolUseId": call_id or unique("tooluse_fake"), "name": name}}
-            pieces = split(json.dumps(dict(told)), 3)
+            inputs = split(json.dumps(dict(given)), 3)
             return [
                 event("contentBlockStart", contentBlockIndex=index, start=start),
-                *(delta({"toolUse": {"input": piece}}) for piece in pieces),
+                *(delta({"toolUse": {"input": piece}}) for piece in inputs),
             ]
     raise TypeError(f"Bedrock has no {block}")
 
@@ -285,7 +285,7 @@ def _check_converse(model_id: str, action: str, body: dict[str, Any]) -> None:
 
 def _check_blocks(model_id: str, body: dict[str, Any]) -> None:
     names: list[str] = []
-    points = 0
+    points = sum("cachePoint" in block for block in body.get("system") or [])
     for message in body["messages"]:
         blocks = message["content"]
         require(blocks, "The content field in the Message object is empty.")
@@ -302,7 +302,6 @@ def _check_blocks(model_id: str, body: dict[str, Any]) -> None:
             if "toolUse" in block or "toolResult" in block:
                 require("toolConfig" in body, "The toolConfig field must be defined when using toolUse and toolResult")
     require(len(set(names)) == len(names), "The request contains duplicate document names.")
-    points += sum("cachePoint" in block for block in body.get("system") or [])
     require(points <= 4, "A maximum of 4 blocks with cachePoint may be provided.")
 
 

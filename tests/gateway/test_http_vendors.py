@@ -117,7 +117,7 @@ def test_thinking_and_a_call_come_back_in_the_next_turn(
     name, fake = served
     key = world.ccm.create_key(email)
     fake.brain = always(Reply([Thinking("Hm, hm."), ToolUse("Bash", {"command": "ls"})]))
-    told = [{"role": "user", "content": "hello"}]
+    told: list[Any] = [{"role": "user", "content": "hello"}]
     answer = ask(world, key, name, messages=told, tools=TOOLS).json()
     assert [block["type"] for block in answer["content"]] == ["thinking", "tool_use"]
     assert answer["stop_reason"] == "tool_use"

@@ -229,7 +229,11 @@ def test_error_answers(status: int, body: bytes, shown: int, retry: RetryClass) 
 
 def test_usage_of_billed_units_only_and_of_none() -> None:
     """translation.md 1.7: the billed units leave out what Cohere adds to the prompt."""
-    usage = {"tokens": None, "billed_units": {"input_tokens": 5.0, "output_tokens": 2.0}, "cached_tokens": None}
+    usage: dict[str, Any] = {
+        "tokens": None,
+        "billed_units": {"input_tokens": 5.0, "output_tokens": 2.0},
+        "cached_tokens": None,
+    }
     assert feed([*content("text", "a"), end(**usage)]).decoder.usage == Usage(5, 0, 0, None, 2)
     assert feed([*content("text", "a"), event("message-end", delta={})]).decoder.usage == Usage()
 

@@ -6,7 +6,7 @@ import msgspec
 
 from providers.types import Model, Target, UpstreamFailure
 from providers.wire.anthropic import AnthropicWire
-from providers.wire.anthropic_stream import MESSAGE_STOP, AnthropicStreamDecoder
+from providers.wire.anthropic_stream import DELTA, MESSAGE_STOP, AnthropicStreamDecoder
 from providers.wire.base import OutboundRequest
 from providers.wire.bedrock.claude import body_of
 from providers.wire.bedrock.errors import broken_answer, failure_in_stream, failure_of_answer
@@ -17,6 +17,7 @@ from providers.wire.errors import error_parts
 from providers.wire.request import MessagesRequest
 from providers.wire.sse import render
 
+PLAIN_DELTA = b'{"type":"content_block_delta",'
 TYPE = b'{"type":"'
 
 
@@ -98,5 +99,7 @@ class NativeStreamDecoder(AnthropicStreamDecoder):
 def _event(frame: Frame) -> bytes:
     """The frame's event as SSE. Amazon adds its own measurements to the last one."""
     data = _part.decode(frame.payload).data
+    if data.startswith(PLAIN_DELTA):
+        return DELTA + data + b"\n\n"
     name = data[len(TYPE) : data.index(b'"', len(TYPE))].decode() if data.startswith(TYPE) else _typed.decode(data).type
     return MESSAGE_STOP if name == "message_stop" else render(name, data)

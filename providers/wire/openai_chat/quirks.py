@@ -5,9 +5,11 @@ default suits a server that we know nothing about: it gets the least that can be
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+"""Kinds that serve OpenAI's models, and know them by name."""
 LOW_TO_HIGH = ("low", "medium", "high")
 
 OPENAI_REASONING = re.compile(r"(?:^|/)(?:o\d|gpt-(?:[5-9]|\d\d)|codex)(?!.*-chat)")
@@ -49,6 +51,20 @@ class Quirks:
     """JSON Schema keywords that it refuses."""
     output_is_the_rest: bool = False
     """Counts thinking in `total_tokens` only."""
+    usage_option: bool = True
+    """Takes `stream_options`; a provider without it tells its usage unasked."""
+    tool_choice: bool = True
+    """Takes `tool_choice` and `parallel_tool_calls`."""
+    streams_calls: bool = False
+    """Has to be asked (`tool_stream`) to stream the arguments of calls."""
+    schema_beside_tools: bool = True
+    """Takes `response_format` in a request with functions."""
+    no_stops: str = ""
+    """Models whose names match refuse `stop`; "": none do."""
+    most_unstreamed: int | None = None
+    """The most tokens of an answer that is not streamed."""
+    extra: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    """Fields for thinking models whose names match."""
 
 
 DEFAULT = Quirks()
@@ -84,11 +100,16 @@ QUIRKS: dict[str, Quirks] = {
     "kimi": Quirks(
         tool_ids="counted", reasoning="none", replays_reasoning=True, fixed_sampling=True, json_schema=False
     ),
-    "z.ai": Quirks(reasoning="switch", reasoning_models="", json_schema=False),
-    "groq": Quirks(max_tokens="max_completion_tokens"),
+    "z.ai": Quirks(reasoning="switch", reasoning_models="", json_schema=False, streams_calls=True),
+    "groq": Quirks(
+        max_tokens="max_completion_tokens",
+        schema_beside_tools=False,
+        extra=((r"qwen|deepseek-r1", {"reasoning_format": "parsed"}),),
+    ),
     "cerebras": Quirks(max_tokens="max_completion_tokens"),
     "together": Quirks(top_k=True),
-    "fireworks": Quirks(top_k=True),
+    "fireworks": Quirks(top_k=True, schema_beside_tools=False, most_unstreamed=4096),
+    "ollama": Quirks(tool_choice=False),
     "vllm": Quirks(top_k=True, schema_without=frozenset({"additionalProperties"})),
     "mistral": Quirks(
         tool_ids="nine",
@@ -96,9 +117,15 @@ QUIRKS: dict[str, Quirks] = {
         named_choice=False,
         reasoning="none",
         continues_prefix=True,
+        usage_option=False,
         schema_without=frozenset({"$id", "$schema", "additionalProperties"}),
     ),
-    "xai": Quirks(system_in_place=True, reasoning_models=r"grok-3-mini", efforts=("low", "high")),
+    "xai": Quirks(
+        system_in_place=True,
+        reasoning_models=r"grok-3-mini",
+        efforts=("low", "high"),
+        no_stops=r"grok-3-mini|grok-4|grok-code",
+    ),
     "gemini": Quirks(
         reasoning_models=r"gemini-(?:2\.5|[3-9])",
         output_is_the_rest=True,

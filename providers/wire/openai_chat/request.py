@@ -5,6 +5,7 @@ local paths in `safeguards`, betas, cache marks) never reaches the provider.
 """
 
 import hashlib
+import re
 from typing import Any
 
 import msgspec
@@ -30,14 +31,17 @@ def body_of(request: MessagesRequest, *, target: Target, model: Model, max_token
     quirks = quirks_of(target.kind)
     turns = turns_of(request)
     functions = functions_of(request, turns, quirks) if model.tools else []
-    structured, instruction = response_format(request, quirks)
+    structured, instruction = response_format(request, quirks, beside_tools=bool(functions))
     thinking = model.thinking and wanted_effort(request) != OFF
     writer = MessageWriter(target=target, model=model, quirks=quirks, thinking=thinking)
     system = PARAGRAPH.join(text for text in (system_text(request), instruction) if text)
     body: dict[str, Any] = {"model": target.actual_model}
     if functions:
         body["tools"] = functions
-        body |= choice_of(request, {function["function"]["name"] for function in functions}, quirks)
+        if quirks.tool_choice:
+            body |= choice_of(request, {function["function"]["name"] for function in functions}, quirks)
+        if quirks.streams_calls and request.stream:
+            body["tool_stream"] = True
     body["messages"] = writer.write(system, turns)
     body |= _limits(request, target, model, quirks, max_tokens)
     body |= _sampling(request, target, model, quirks)
@@ -45,8 +49,13 @@ def body_of(request: MessagesRequest, *, target: Target, model: Model, max_token
     body |= structured
     if quirks.user:
         body |= user_fields(request)
+    if model.thinking:
+        for pattern, fields in quirks.extra:
+            body |= fields if re.search(pattern, target.actual_model) else {}
     if request.stream:
-        body |= {"stream": True, "stream_options": {"include_usage": True}}
+        body["stream"] = True
+        if quirks.usage_option:
+            body["stream_options"] = {"include_usage": True}
     return msgspec.json.encode(body)
 
 
@@ -58,9 +67,13 @@ def url_of(target: Target) -> str:
 def _limits(request: MessagesRequest, target: Target, model: Model, quirks: Quirks, max_tokens: int) -> dict[str, Any]:
     reasoning = is_openai_reasoning(target.kind, target.actual_model)
     name = "max_completion_tokens" if reasoning else quirks.max_tokens
-    fields: dict[str, Any] = {name: min(max_tokens, model.max_output or max_tokens)}
+    limit = min(max_tokens, model.max_output or max_tokens)
+    if quirks.most_unstreamed is not None and not request.stream:
+        limit = min(limit, quirks.most_unstreamed)
+    fields: dict[str, Any] = {name: limit}
     stops = request.value("stop_sequences")
-    if isinstance(stops, list) and not reasoning:
+    refuses = reasoning or (quirks.no_stops and re.search(quirks.no_stops, target.actual_model))
+    if isinstance(stops, list) and not refuses:
         sent = [stop for stop in stops if isinstance(stop, str) and stop][:MAX_STOPS]
         if sent:
             fields["stop"] = sent
@@ -75,13 +88,15 @@ def _sampling(request: MessagesRequest, target: Target, model: Model, quirks: Qu
     return {name: value for name, value in values.items() if value is not None}
 
 
-def response_format(request: MessagesRequest, quirks: Quirks) -> tuple[dict[str, Any], str]:
+def response_format(
+    request: MessagesRequest, quirks: Quirks, *, beside_tools: bool = False
+) -> tuple[dict[str, Any], str]:
     """The fields for an answer in a JSON Schema; or, for a provider without them, what to tell
     the model instead."""
     schema = wanted_schema(request)
     if schema is None:
         return {}, ""
-    if not quirks.json_schema:
+    if not quirks.json_schema or (beside_tools and not quirks.schema_beside_tools):
         return {}, schema_instruction(schema)
     described: dict[str, Any] = {"name": "structured_output", "schema": schema}
     if quirks.strict and is_strict(schema):

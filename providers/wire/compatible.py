@@ -1,0 +1,97 @@
+"""Servers of other companies that speak Anthropic's format: what each of them does not take.
+
+They get the client's body byte for byte but for this. Source: translation.md 1.5 and 2.2; a new
+difference is a field in a row.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from providers.wire.openai_chat.history import BILLING_HEADER
+from providers.wire.openai_chat.reasoning import BUDGETS
+from providers.wire.request import MessagesRequest
+
+ANTHROPIC = "anthropic"
+SERVER_TOOLS = ("web_search_", "web_fetch_", "code_execution_", "tool_search_tool_", "mcp_toolset", "advisor_")
+LEAST_BUDGET = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    without: frozenset[str] = frozenset()
+    """Fields that it refuses, or that would only tell it about the client."""
+    server_tools: bool = True
+    """Has the tools that Anthropic's servers run."""
+    typed_tools: bool = True
+    """Takes `type` on the client's own tools."""
+    adaptive: bool = True
+    """Takes thinking of the type adaptive; otherwise it gets a budget."""
+
+
+OWN_MODELS = Differences(
+    without=frozenset({"context_management", "diagnostics", "inference_geo", "thread"}),
+    server_tools=False,
+    adaptive=False,
+)
+"""A server that does not run Claude."""
+RELAY = Differences()
+"""A server that may run Claude behind it, and judges for itself."""
+
+DIFFERENCES: dict[str, Differences] = {
+    "z.ai": OWN_MODELS,
+    "kimi": OWN_MODELS,
+    "moonshot": OWN_MODELS,
+    "minimax": OWN_MODELS,
+    "deepseek": Differences(without=OWN_MODELS.without, server_tools=False, typed_tools=False, adaptive=False),
+}
+
+
+def changes_for(request: MessagesRequest, kind: str) -> dict[str, Any]:
+    """The fields of `request` that have to change for a server of this kind; None removes one. {} for
+    Anthropic's own."""
+    if kind == ANTHROPIC:
+        return {}
+    differences = DIFFERENCES.get(kind, RELAY)
+    changed: dict[str, Any] = {name: None for name in differences.without if name in request.fields}
+    return changed | _system(request) | _tools(request, differences) | _thinking(request, differences)
+
+
+def _system(request: MessagesRequest) -> dict[str, Any]:
+    """The client's billing block goes: it differs from request to request, stands first, and so would
+    defeat every prompt cache."""
+    if BILLING_HEADER.encode() not in bytes(request.raw("system")):
+        return {}
+    system = request.value("system")
+    blocks = system if isinstance(system, list) else []
+    kept = [block for block in blocks if not str(block.get("text") or "").lstrip().startswith(BILLING_HEADER)]
+    return {} if len(kept) == len(blocks) else {"system": kept or None}
+
+
+def _tools(request: MessagesRequest, differences: Differences) -> dict[str, Any]:
+    raw = bytes(request.raw("tools"))
+    if (differences.server_tools and differences.typed_tools) or b'"type"' not in raw:
+        return {}
+    tools = request.value("tools") or []
+    kept = [
+        _untyped(tool) if not differences.typed_tools else tool
+        for tool in tools
+        if differences.server_tools or not str(tool.get("type") or "").startswith(SERVER_TOOLS)
+    ]
+    if kept == tools:
+        return {}
+    return {"tools": kept} if kept else {"tools": None, "tool_choice": None}
+
+
+def _untyped(tool: dict[str, Any]) -> dict[str, Any]:
+    if tool.get("type") != "custom":
+        return tool
+    return {name: value for name, value in tool.items() if name != "type"}
+
+
+def _thinking(request: MessagesRequest, differences: Differences) -> dict[str, Any]:
+    thinking = request.thinking
+    if differences.adaptive or thinking is None or thinking.type != "adaptive":
+        return {}
+    limits = {level: limit for limit, level in BUDGETS}
+    budget = min(limits.get(request.output_config.effort or "high", limits["high"]), request.max_tokens - 1)
+    return {"thinking": {"type": "enabled", "budget_tokens": budget} if budget >= LEAST_BUDGET else None}

@@ -52,7 +52,7 @@ class AnthropicWire:
             changed["max_tokens"] = max_tokens
         if target.kind != ANTHROPIC and "safeguards" in request.fields:
             changed["safeguards"] = None
-        changed |= changes_for(request, target.kind)
+        changed |= changes_for(request, target.kind, max_tokens=max_tokens)
         edited = request.with_fields(**changed) if changed else request
         return OutboundRequest(
             url=messages_url(target.base_url, beta="anthropic-beta" in client_headers),

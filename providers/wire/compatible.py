@@ -13,6 +13,7 @@ from providers.wire.request import MessagesRequest
 
 ANTHROPIC = "anthropic"
 SERVER_TOOLS = ("web_search_", "web_fetch_", "code_execution_", "tool_search_tool_", "mcp_toolset", "advisor_")
+SERVER_MARKS = tuple(b'"' + name.encode() for name in SERVER_TOOLS)
 LEAST_BUDGET = 1024
 
 
@@ -46,14 +47,15 @@ DIFFERENCES: dict[str, Differences] = {
 }
 
 
-def changes_for(request: MessagesRequest, kind: str) -> dict[str, Any]:
-    """The fields of `request` that have to change for a server of this kind; None removes one. {} for
-    Anthropic's own."""
+def changes_for(request: MessagesRequest, kind: str, *, max_tokens: int) -> dict[str, Any]:
+    """The fields of `request` that have to change for a server of this kind, which may write `max_tokens`;
+    None removes one. {} for Anthropic's own."""
     if kind == ANTHROPIC:
         return {}
     differences = DIFFERENCES.get(kind, RELAY)
     changed: dict[str, Any] = {name: None for name in differences.without if name in request.fields}
-    return changed | _system(request) | _tools(request, differences) | _thinking(request, differences)
+    limit = min(max_tokens, request.max_tokens)
+    return changed | _system(request) | _tools(request, differences) | _thinking(request, differences, limit)
 
 
 def _system(request: MessagesRequest) -> dict[str, Any]:
@@ -69,7 +71,10 @@ def _system(request: MessagesRequest) -> dict[str, Any]:
 
 def _tools(request: MessagesRequest, differences: Differences) -> dict[str, Any]:
     raw = bytes(request.raw("tools"))
-    if (differences.server_tools and differences.typed_tools) or b'"type"' not in raw:
+    marks = () if differences.server_tools else SERVER_MARKS
+    if not differences.typed_tools:
+        marks = (*marks, b'"custom"')
+    if not any(mark in raw for mark in marks):
         return {}
     tools = request.value("tools") or []
     kept = [
@@ -88,10 +93,10 @@ def _untyped(tool: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in tool.items() if name != "type"}
 
 
-def _thinking(request: MessagesRequest, differences: Differences) -> dict[str, Any]:
+def _thinking(request: MessagesRequest, differences: Differences, limit: int) -> dict[str, Any]:
     thinking = request.thinking
     if differences.adaptive or thinking is None or thinking.type != "adaptive":
         return {}
     limits = {level: limit for limit, level in BUDGETS}
-    budget = min(limits.get(request.output_config.effort or "high", limits["high"]), request.max_tokens - 1)
+    budget = min(limits.get(request.output_config.effort or "high", limits["high"]), limit - 1)
     return {"thinking": {"type": "enabled", "budget_tokens": budget} if budget >= LEAST_BUDGET else None}

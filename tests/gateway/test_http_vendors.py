@@ -44,11 +44,12 @@ MODELS = {
     "vendor-converse": ("bedrock", "openai.gpt-oss-120b-1:0"),
     "vendor-claude": ("bedrock", "us.anthropic.claude-sonnet-4-6-v1:0"),
 }
+EMAIL = "vendors@example.com"
 TOOLS = [{"name": name, "input_schema": {"type": "object", "properties": {}}} for name in ("Read", "Bash", "Agent")]
 
 
 @pytest.fixture(scope="module")
-def vendors(world: World) -> Iterator[dict[str, FakeProvider]]:
+def vendors(world: World, key: str) -> Iterator[dict[str, FakeProvider]]:
     with ExitStack() as stack:
         fakes: dict[str, FakeProvider] = {
             "cohere": stack.enter_context(fake_cohere()),
@@ -63,10 +64,21 @@ def vendors(world: World) -> Iterator[dict[str, FakeProvider]]:
             MODEL.format(name=name, provider=f"v-{kind}", actual=actual) for name, (kind, actual) in MODELS.items()
         ]
         world.ccm.import_config("".join(config))
-        key = world.ccm.create_key("vendors@example.com")
         for name in MODELS:
             world.await_model(key, name)
         yield fakes
+
+
+@pytest.fixture(scope="module")
+def key(world: World) -> str:
+    """One customer for all of this module: creating one takes a process."""
+    return world.ccm.create_key(EMAIL)
+
+
+def record_of(world: World, *responses: httpx.Response) -> list[Any]:
+    """The usage records of `responses`."""
+    records = {record["request_id"]: record for record in world.ccm.usage_records(EMAIL)}
+    return [records[response.headers["request-id"]] for response in responses]
 
 
 @pytest.fixture(params=MODELS)
@@ -88,10 +100,9 @@ def events_of(response: httpx.Response) -> list[Any]:
 
 
 def test_streamed_and_not_an_answer_is_the_same_and_costs_the_same(
-    world: World, email: str, served: tuple[str, FakeProvider]
+    world: World, key: str, served: tuple[str, FakeProvider]
 ) -> None:
     name, fake = served
-    key = world.ccm.create_key(email)
     fake.brain = always(Reply([Text("The same answer either way.")], tokens=Tokens(70, 9, cache_read=30)))
     whole = ask(world, key, name)
     assert whole.status_code == 200, whole.text
@@ -104,7 +115,7 @@ def test_streamed_and_not_an_answer_is_the_same_and_costs_the_same(
     assert whole.json()["model"] == events[0]["message"]["model"] == name
     charge = 70 * PRICES["input"] + 9 * PRICES["output"] + 30 * PRICES["cache_read"]
     assert whole.headers["x-ccm-cost"] == f"0.{charge:09d}"
-    first, second = world.ccm.usage_records(email)
+    first, second = record_of(world, whole, streamed)
     for column in ("charge", "cost", "input_tokens", "output_tokens", "usage_source", "stop_reason"):
         assert first[column] == second[column], column
     assert (first["charge"], first["usage_source"]) == (charge, "provider")
@@ -112,10 +123,9 @@ def test_streamed_and_not_an_answer_is_the_same_and_costs_the_same(
 
 
 def test_thinking_and_a_call_come_back_in_the_next_turn(
-    world: World, email: str, served: tuple[str, FakeProvider]
+    world: World, key: str, served: tuple[str, FakeProvider]
 ) -> None:
     name, fake = served
-    key = world.ccm.create_key(email)
     fake.brain = always(Reply([Thinking("Hm, hm."), ToolUse("Bash", {"command": "ls"})]))
     told: list[Any] = [{"role": "user", "content": "hello"}]
     answer = ask(world, key, name, messages=told, tools=TOOLS).json()
@@ -133,10 +143,9 @@ def test_thinking_and_a_call_come_back_in_the_next_turn(
     assert fake.violations == []
 
 
-def test_a_coding_session(world: World, email: str, served: tuple[str, FakeProvider]) -> None:
+def test_a_coding_session(world: World, key: str, served: tuple[str, FakeProvider]) -> None:
     """Reads a file, runs two tools at once, starts an agent: every request is one that the vendor takes."""
     name, fake = served
-    key = world.ccm.create_key(email)
     fake.brain = CodingSession()
     told: list[Any] = [{"role": "user", "content": session_prompt("a.txt")}]
     for _ in range(8):
@@ -160,33 +169,33 @@ def test_a_coding_session(world: World, email: str, served: tuple[str, FakeProvi
     assert fake.violations == []
 
 
-@pytest.mark.parametrize("end", [End.EOF, End.RESET, End.ERROR])
 def test_a_stream_cut_after_content_ends_in_an_error_event_and_costs_what_came(
-    world: World, email: str, served: tuple[str, FakeProvider], end: End
+    world: World, key: str, served: tuple[str, FakeProvider]
 ) -> None:
     name, fake = served
-    key = world.ccm.create_key(email)
-    fake.brain = always(Reply([Text("word " * 200, pieces=200)], events=100, end=end))
-    response = ask(world, key, name, stream=True)
-    assert response.status_code == 200
-    assert "event: error" in response.text
-    assert "message_stop" not in response.text
-    (record,) = world.ccm.usage_records(email)
-    assert 0 < response.text.count("word ") <= record["output_tokens"] <= 400
-    assert record["charge"] > 0
+    cut = []
+    for end in (End.EOF, End.RESET, End.ERROR):
+        fake.brain = always(Reply([Text("word " * 200, pieces=200)], events=100, end=end))
+        cut.append(ask(world, key, name, stream=True))
+    for response, record in zip(cut, record_of(world, *cut), strict=True):
+        assert response.status_code == 200
+        assert "event: error" in response.text
+        assert "message_stop" not in response.text
+        assert 0 < response.text.count("word ") <= record["output_tokens"] <= 400
+        assert record["charge"] > 0
 
 
-def test_an_overflow_and_an_outage(world: World, email: str, served: tuple[str, FakeProvider]) -> None:
+def test_an_overflow_and_an_outage(world: World, key: str, served: tuple[str, FakeProvider]) -> None:
     name, fake = served
-    key = world.ccm.create_key(email)
     said = {
         "cohere": "too many tokens: total number of tokens in the prompt cannot exceed 128000 - received 130001.",
         "bedrock": "Input is too long for requested model.",
     }
     fake.brain = always(Failure(400, said[MODELS[name][0]], type="invalid_request_error"))
-    response = ask(world, key, name, stream=True)
-    assert response.status_code == 400
-    assert response.json()["error"]["message"].startswith("prompt is too long")
+    refused = ask(world, key, name, stream=True)
+    assert refused.status_code == 400
+    assert refused.json()["error"]["message"].startswith("prompt is too long")
     fake.brain = always(Failure(503, "unavailable", type="overloaded_error"))
-    assert ask(world, key, name).status_code == 529
-    assert sum(record["charge"] for record in world.ccm.usage_records(email)) == 0
+    failed = ask(world, key, name)
+    assert failed.status_code == 529
+    assert [record["charge"] for record in record_of(world, refused, failed)] == [0, 0]

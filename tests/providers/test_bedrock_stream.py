@@ -377,6 +377,7 @@ def test_a_whole_claude_answer_passes_through() -> None:
     [
         (claude_frames()[0], "cut its answer off"),
         (event("chunk", bytes="!"), "cannot be read"),
+        (event("chunk", bytes=base64.b64encode(b'{"type":"unended').decode()), "cut its answer off"),
         (event("chunk", bytes=base64.b64encode(b"{").decode()), "cannot be read"),
         (claude_frames()[0][:-1] + b"\0" * 20, "broken event stream"),
     ],

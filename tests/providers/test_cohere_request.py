@@ -76,6 +76,11 @@ def test_thinking_is_not_asked_of_a_model_without_it() -> None:
     assert "thinking" not in encoded(request(thinking={"type": "disabled"}), served=model(thinking=False))
 
 
+def test_mcp_servers_are_refused() -> None:
+    with pytest.raises(InvalidRequest, match="mcp_servers"):
+        encoded(request(mcp_servers=[{"url": "https://a.example"}]))
+
+
 def test_more_stop_sequences_than_cohere_has_are_refused() -> None:
     with pytest.raises(InvalidRequest, match="at most 5"):
         encoded(request(stop_sequences=list("abcdef")))

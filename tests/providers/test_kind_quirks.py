@@ -200,6 +200,14 @@ def test_a_server_with_models_of_its_own(kind: str) -> None:
     assert "context_management" not in sent
 
 
+def test_a_budget_stays_below_what_the_customer_can_pay() -> None:
+    where = anthropic_target(kind="kimi", base_url="https://api.example")
+    asked = request(**CLIENTS)
+    for limit, expected in ((2000, {"type": "enabled", "budget_tokens": 1999}), (500, None)):
+        sent = WIRES["anthropic"].encode(asked, target=where, model=MODEL, max_tokens=limit, client_headers={})
+        assert json.loads(sent.body).get("thinking") == expected
+
+
 # -- a new provider
 
 PAGE = Path(__file__).parents[2] / "docs" / "add-a-provider.md"

@@ -34,6 +34,8 @@ EDITS = frozenset({"compact_20260112", "clear_tool_uses_20250919"})
 OUTPUT = frozenset({"effort", "format"})
 SERVER_TOOLS = ("web_search_", "web_fetch_", "code_execution_", "mcp_toolset", "advisor_", "browser_toolset_")
 TOOL_EXTRAS = frozenset({"custom", "eager_input_streaming", "allowed_callers", "toolset_name"})
+MARKS = tuple(b'"' + name.encode() for name in (*SERVER_TOOLS, *TOOL_EXTRAS, "defer_loading", "input_examples"))
+"""One of these stands in every list of tools that has to change."""
 ELSEWHERE = frozenset({"url", "file"})
 NEW_NAME = re.compile(r"claude-[a-z]+-(\d+)(?:-(\d{1,2})(?!\d))?")
 OLD_NAME = re.compile(r"claude-(\d+)(?:-(\d{1,2})(?!\d))?")
@@ -131,9 +133,10 @@ def _context_management(request: MessagesRequest) -> dict[str, Any]:
 def _tools(request: MessagesRequest, betas: frozenset[str]) -> dict[str, Any]:
     """The tools without those that only Anthropic's own servers run, and without the fields that Bedrock
     does not know; {} when they may stay as they are."""
-    tools = request.value("tools")
-    if not isinstance(tools, list):
+    raw = bytes(request.raw("tools"))
+    if not any(mark in raw for mark in MARKS):
         return {}
+    tools = request.value("tools") or []
     kept = [_tool(tool, betas) for tool in tools if not str(tool.get("type") or "").startswith(SERVER_TOOLS)]
     if kept == tools:
         return {}

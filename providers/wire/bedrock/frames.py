@@ -19,6 +19,7 @@ CHECKSUM = Struct("!I")
 LENGTH = Struct("!H")
 MAX_FRAME = 24 * 1024 * 1024
 MAX_HEADERS = 128 * 1024
+MAX_REMEMBERED = 512
 FIXED_SIZES = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
 """Bytes of a header's value by its type; types 6 (bytes) and 7 (text) have their own length."""
 TEXT = 7
@@ -82,13 +83,19 @@ def _frame(data: bytes, header_length: int) -> Frame:
     if crc32(memoryview(data)[:end]) != CHECKSUM.unpack_from(data, end)[0]:
         raise BrokenFrame("A frame does not fit its checksum.")
     start = PRELUDE.size + header_length
-    kind, name, message = _head(data[PRELUDE.size : start])
+    headers = data[PRELUDE.size : start]
+    kind, name, message = _known_head(headers) if len(headers) <= MAX_REMEMBERED else _head(headers)
     return Frame(kind, name, message, data[start:end])
 
 
 @functools.lru_cache(maxsize=256)
+def _known_head(data: bytes) -> tuple[str, str, str]:
+    """Nearly all frames of a stream have the same few headers."""
+    return _head(data)
+
+
 def _head(data: bytes) -> tuple[str, str, str]:
-    """(kind, name, message). Nearly all frames of a stream have the same few headers."""
+    """(kind, name, message) of a frame, from its headers."""
     headers = _headers(data)
     kind = headers.get(":message-type", "event")
     if kind == "exception":

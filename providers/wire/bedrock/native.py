@@ -101,5 +101,5 @@ def _event(frame: Frame) -> bytes:
     data = _part.decode(frame.payload).data
     if data.startswith(PLAIN_DELTA):
         return DELTA + data + b"\n\n"
-    name = data[len(TYPE) : data.index(b'"', len(TYPE))].decode() if data.startswith(TYPE) else _typed.decode(data).type
+    name = data[len(TYPE) :].partition(b'"')[0].decode() if data.startswith(TYPE) else _typed.decode(data).type
     return MESSAGE_STOP if name == "message_stop" else render(name, data)

@@ -36,6 +36,8 @@ def url_of(target: Target) -> str:
 
 def body_of(request: MessagesRequest, *, target: Target, model: Model, max_tokens: int) -> bytes:
     """The request's body. Raises InvalidRequest. What changes least comes first."""
+    if request.value("mcp_servers"):
+        raise InvalidRequest("mcp_servers: Cohere cannot call MCP servers.")
     turns = turns_of(request)
     limit = min(max_tokens, model.max_output or max_tokens)
     functions = functions_of(request, turns, QUIRKS) if model.tools else []

@@ -75,5 +75,5 @@ class CohereMessageWriter(MessageWriter):
         if attached:
             self._user += [text_part(ATTACHMENTS), *attached]
 
-    def _parts(self, block: Block) -> list[Part]:
-        return [] if self._cites and wants_citations(block) else super()._parts(block)
+    def parts(self, block: Block) -> list[Part]:
+        return [] if self._cites and wants_citations(block) else super().parts(block)

@@ -51,6 +51,8 @@ def _native(block: Any) -> Any:
     kind = _type(block)
     if kind == "thinking" and str(block.get("signature") or "").startswith(SIGNED):
         return None
+    if kind == "redacted_thinking" and str(block.get("data") or "").startswith(SIGNED):
+        return None
     if kind == "server_tool_use" and str(block.get("id") or "").startswith(SEARCH):
         return None
     if kind == "web_search_tool_result" and str(block.get("tool_use_id") or "").startswith(SEARCH):

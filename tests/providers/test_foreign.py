@@ -30,7 +30,8 @@ def sent(*messages: Any, **fields: Any) -> dict[str, Any]:
 
 
 def test_bug_077_thinking_that_anthropic_did_not_sign_is_left_out() -> None:
-    body = sent(("user", "x"), ("assistant", [OURS, NATIVE, text("a")]), ("assistant", [OURS]), ("user", "y"))
+    hidden = {"type": "redacted_thinking", "data": "ccm1:openai:m;opaque"}
+    body = sent(("user", "x"), ("assistant", [OURS, hidden, NATIVE, text("a")]), ("assistant", [OURS]), ("user", "y"))
     assert body["messages"] == [
         {"role": "user", "content": "x"},
         {"role": "assistant", "content": [NATIVE, text("a")]},

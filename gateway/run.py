@@ -202,6 +202,8 @@ class Run:
             return None
         self.settled = True
         reading = self.reading()
+        if self.slot is not None:  # the last bytes go out as soon as this is over: the process may die right then
+            self.slot.write(self.exchange.request_id, reading)
         request = SettleRequest(
             request_id=self.exchange.request_id,
             reading=reading,

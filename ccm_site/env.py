@@ -6,10 +6,14 @@ wrong setting stops with one clear line.
 """
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
+
+from credits.errors import InvalidAmount
+from credits.money import usd_to_nanos
 
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"0", "false", "no", "off", ""}
@@ -54,6 +58,18 @@ def env_int(name: str, default: int, *, minimum: int = 0, maximum: int = 2**31) 
     if not minimum <= number <= maximum:
         raise ImproperlyConfigured(f"{name} must be between {minimum} and {maximum}, not {number}.")
     return number
+
+
+def env_usd(name: str, default: str) -> int:
+    """Nanos; the variable says dollars, such as 0.05."""
+    value = os.environ.get(name) or default
+    try:
+        nanos = usd_to_nanos(value)
+    except InvalidAmount:
+        nanos = None
+    if nanos is None or nanos < 0:
+        raise ImproperlyConfigured(f"{name} must be an amount in US dollars, such as 0.05, not {value!r}.")
+    return nanos
 
 
 def env_list(name: str, default: str = "") -> list[str]:
@@ -129,3 +145,45 @@ def sqlite_database(name: str, timeout: str = "20") -> dict[str, object]:
         },
         "TEST": {"NAME": f"{name}.test"},
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """How mail leaves; `starttls` begins in the clear, `tls` does not."""
+
+    backend: str
+    host: str = "localhost"
+    port: int = 25
+    user: str = ""
+    password: str = ""
+    starttls: bool = False
+    tls: bool = False
+
+
+def mail(url: str, *, demo: bool) -> Mail:
+    """The mail server of `url` (`smtp://user:password@host:587?tls=1` for STARTTLS, `smtps://host`). Without
+    one, the demo prints mail into its log and any other installation sends none."""
+    if not url:
+        kind = "console" if demo else "dummy"
+        return Mail(f"django.core.mail.backends.{kind}.EmailBackend")
+    parts = urlsplit(url)
+    if parts.scheme not in {"smtp", "smtps"} or not parts.hostname:
+        raise ImproperlyConfigured("EMAIL_URL must begin with smtp:// or smtps:// and name a host.")
+    try:
+        port = parts.port
+    except ValueError:
+        raise ImproperlyConfigured("EMAIL_URL has a port that is not a number.") from None
+    options = dict(parse_qsl(parts.query))
+    starttls = options.pop("tls", "0") in TRUE
+    if options or (starttls and parts.scheme == "smtps"):
+        raise ImproperlyConfigured("EMAIL_URL takes only the option tls=1, and only with smtp://.")
+    tls = parts.scheme == "smtps"
+    return Mail(
+        backend="django.core.mail.backends.smtp.EmailBackend",
+        host=parts.hostname,
+        port=port or (465 if tls else 587 if starttls else 25),
+        user=unquote(parts.username or ""),
+        password=unquote(parts.password or ""),
+        starttls=starttls,
+        tls=tls,
+    )

@@ -7,7 +7,7 @@ from pathlib import Path
 from django.core.exceptions import ImproperlyConfigured
 
 from adminui.unfold import UNFOLD  # noqa: F401 - a setting
-from ccm_site.env import database, env_bool, env_int, env_list, env_secret, env_str, load_env_file
+from ccm_site.env import database, env_bool, env_int, env_list, env_secret, env_str, env_usd, load_env_file, mail
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(env_str("CCM_DATA_DIR") or BASE_DIR / "var").resolve()
@@ -120,6 +120,17 @@ WHITENOISE_USE_FINDERS = True
 warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
 WHITENOISE_AUTOREFRESH = DEBUG
 
+# Alerts (a failed reconciliation) go to these addresses.
+ADMINS = [(address, address) for address in env_list("CCM_ALERT_EMAILS")]
+MAIL = mail(env_secret("EMAIL_URL", ""), demo=DEMO)
+EMAIL_BACKEND = MAIL.backend
+EMAIL_HOST, EMAIL_PORT = MAIL.host, MAIL.port
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = MAIL.user, MAIL.password
+EMAIL_USE_TLS, EMAIL_USE_SSL = MAIL.starttls, MAIL.tls
+EMAIL_TIMEOUT = 10
+SERVER_EMAIL = DEFAULT_FROM_EMAIL = env_str("CCM_MAIL_FROM", "ccm@localhost")
+EMAIL_SUBJECT_PREFIX = "[CCM] "
+
 CELERY_BROKER_URL = REDIS_URL
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
@@ -141,6 +152,8 @@ USAGE_RETENTION_DAYS = env_int("CCM_USAGE_RETENTION_DAYS", 400, maximum=36_500)
 JOURNAL_DIR = DATA_DIR / "journal"
 # How long promotional credits last that were granted without a date; 0: for ever.
 PROMO_EXPIRY_DAYS = env_int("CCM_PROMO_EXPIRY_DAYS", 30, minimum=0, maximum=3650)
+# R10 of `manage.py reconcile` tells of requests that lost more than this.
+UNDER_COST_NANOS = env_usd("CCM_UNDER_COST_USD", "0")
 METRICS_TOKEN = env_secret("CCM_METRICS_TOKEN", "")
 
 LOG_LEVEL = env_str("LOG_LEVEL", "INFO").upper()

@@ -1,23 +1,39 @@
-"""What the database itself refuses, on either vendor: triggers that keep the journal append-only,
-the hold's and the adjustment's state machine one-way, a refund within what was charged, and usage
-records until they are archived. And the platform's ledger accounts, which are always there.
+"""What the database itself refuses beyond the CHECKs and unique keys of `models.py`, on either vendor:
+triggers that keep the journal append-only, what a row was made with unchanged, the state machines of
+holds and adjustments one-way, refunds within what was charged, and usage records until they are
+archived. And the platform's ledger accounts, which are always there.
 
 Installed after every `migrate` rather than in a migration: SQLite loses a table's triggers when
-Django rebuilds the table, and a flush empties the accounts.
+Django rebuilds the table, and a flush empties the accounts. `manage.py reconcile` compares what is
+installed with what stands here (check G, `guard_audit.py`).
+
+None of them fires on an INSERT of what requests write, nor on an UPDATE of the columns that they
+change: those are the ledger's hot path.
 """
 
+import hashlib
+from dataclasses import dataclass
 from typing import Any
 
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
 
 from credits.models import PLATFORM_KINDS, HoldState, LedgerAccount
 
+PREFIX = "credits_"
+
 APPEND_ONLY = (
-    "credits_transfer", "credits_lotconsumption", "credits_pricesnapshot", "credits_lotreopening", "credits_correction",
+    "credits_transfer", "credits_lotconsumption", "credits_pricesnapshot", "credits_ledgeraccount",
+    "credits_reconciliationrun", "credits_reconciliationcheckpoint", "credits_lotreopening", "credits_correction",
     "credits_promoredemption", "credits_holdwriteoff",
 )  # fmt: skip
-KEPT = ("credits_hold", "credits_adjustment", "credits_promocode", "credits_usagearchive")
+"""Rows that are never changed nor deleted."""
+
+KEPT = (
+    "credits_hold", "credits_wallet", "credits_creditlot", "credits_adjustment", "credits_promocode",
+    "credits_usagearchive",
+)  # fmt: skip
 """Rows that change, but are never deleted."""
 
 EDGES: dict[str, tuple[str, ...]] = {
@@ -25,26 +41,56 @@ EDGES: dict[str, tuple[str, ...]] = {
     HoldState.DISPATCHED: (HoldState.CAPTURED, HoldState.VOIDED, HoldState.NEEDS_SETTLEMENT),
     HoldState.NEEDS_SETTLEMENT: (HoldState.CAPTURED, HoldState.VOIDED, HoldState.WRITTEN_OFF),
 }
-FIXED = (
-    "id", "wallet_id", "api_key_id", "amount", "price_snapshot_id", "model", "input_tokens", "max_tokens",
-    "fingerprint", "owner", "created_at",
-)  # fmt: skip
-FIXED_OF_ADJUSTMENT = (
-    "id", "organization_id", "kind", "amount", "reason", "ticket", "key", "proposed_by_id", "proposed_at",
-)  # fmt: skip
-FIXED_OF_PROMO_CODE = (
-    "id", "code", "amount", "priority", "expires_in_days", "valid_from", "max_redemptions", "generated",
-    "created_by_id", "created_at",
-)  # fmt: skip
+FIXED: dict[str, tuple[str, ...]] = {
+    "credits_hold": (
+        "id", "wallet_id", "api_key_id", "amount", "price_snapshot_id", "model", "input_tokens", "max_tokens",
+        "fingerprint", "context", "owner", "created_at",
+    ),
+    "credits_wallet": ("organization_id", "created_at"),
+    "credits_creditlot": ("id", "wallet_id", "kind", "amount", "refundable", "source_key", "created_at"),
+    "credits_adjustment": (
+        "id", "organization_id", "kind", "amount", "reason", "ticket", "key", "proposed_by_id", "proposed_at",
+    ),
+    "credits_promocode": (
+        "id", "code", "amount", "priority", "expires_in_days", "valid_from", "max_redemptions", "generated",
+        "created_by_id", "created_at",
+    ),
+    "credits_usagearchive": (
+        "id", "organization_id", "starts_at", "ends_at", "path", "records", "charge", "sha256", "created_at",
+    ),
+}  # fmt: skip
+"""Table -> what a row was made with and keeps."""
 
-FIXED_OF_ARCHIVE = (
-    "id", "organization_id", "starts_at", "ends_at", "path", "records", "charge", "sha256", "created_at",
-)  # fmt: skip
-_ARCHIVED = (
-    "EXISTS (SELECT 1 FROM credits_usagearchive a WHERE a.organization_id = OLD.organization_id "
+# Beside the wallet's lock, under which corrections are made (`corrections.refund`).
+_ABOVE_THE_CHARGE = (
+    "(SELECT COALESCE(SUM(amount), 0) FROM credits_correction WHERE hold_id = NEW.hold_id) + NEW.amount > "
+    "(SELECT captured FROM credits_hold WHERE id = NEW.hold_id)"
+)
+# A usage record may go once it is in an archive that was read back, and whose deletion is not over.
+_NOT_ARCHIVED = (
+    "NOT EXISTS (SELECT 1 FROM credits_usagearchive a WHERE a.organization_id = OLD.organization_id "
     "AND a.starts_at <= OLD.created_at AND a.ends_at > OLD.created_at AND a.deleted_at IS NULL)"
 )
-"""A usage record may be deleted: it is in an archive that was read back, and whose deletion is not over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A trigger that refuses `event` on `table` where `condition` holds ("" for always). `reads`: the
+    condition asks other rows, which in PostgreSQL takes a function of its own."""
+
+    name: str
+    table: str
+    event: str
+    condition: str = ""
+    reads: bool = False
+
+    @property
+    def function(self) -> str:
+        return f"{self.name}_refuse" if self.reads else "credits_refuse"
+
+    @property
+    def of_statement(self) -> bool:
+        return self.event == "TRUNCATE"
 
 
 def _quoted(words: tuple[str, ...]) -> str:
@@ -55,134 +101,187 @@ _FINISHED = f"OLD.state NOT IN ({_quoted(tuple(EDGES))})"
 _ILLEGAL_EDGE = "NEW.state <> OLD.state AND NOT ({})".format(
     " OR ".join(f"(OLD.state = '{old}' AND NEW.state IN ({_quoted(new)}))" for old, new in EDGES.items())
 )
-# (name, table, event, condition), in words that both databases understand; {differs} is theirs.
-_CHANGES = (
-    ("credits_hold_edges", "credits_hold", "UPDATE", f"{_FINISHED} OR {_ILLEGAL_EDGE}"),
-    ("credits_adjustment_edges", "credits_adjustment", "UPDATE", "OLD.state <> 'proposed'"),
-    ("credits_promocode_count", "credits_promocode", "UPDATE OF redeemed", "NEW.redeemed < OLD.redeemed"),
-    ("credits_usagearchive_ended", "credits_usagearchive", "UPDATE", "OLD.deleted_at IS NOT NULL"),
-    *(
-        (
-            f"{table}_fixed",
-            table,
-            f"UPDATE OF {', '.join(columns)}",
-            " OR ".join(f"NEW.{column} {{differs}} OLD.{column}" for column in columns),
-        )
-        for table, columns in (
-            ("credits_hold", FIXED),
-            ("credits_adjustment", FIXED_OF_ADJUSTMENT),
-            ("credits_promocode", FIXED_OF_PROMO_CODE),
-            ("credits_usagearchive", FIXED_OF_ARCHIVE),
-        )
-    ),
-)
-# Beside the wallet's lock, under which corrections are made (`corrections.refund`).
-_ABOVE_THE_CHARGE = (
-    "(SELECT COALESCE(SUM(amount), 0) FROM credits_correction WHERE hold_id = NEW.hold_id) + NEW.amount > "
-    "(SELECT captured FROM credits_hold WHERE id = NEW.hold_id)"
-)
 
 
-def _sqlite_triggers() -> dict[str, tuple[str, str]]:
-    """Trigger name -> (table, SQL)."""
-    rules = [
-        (f"{table}_no_{event.lower()}", table, event, "1") for table in APPEND_ONLY for event in ("UPDATE", "DELETE")
+def guards(vendor: str) -> list[Guard]:
+    """Every guard of this database. The names are the same on both, but for TRUNCATE, which SQLite has not."""
+    postgresql = vendor == "postgresql"
+    differs = "IS DISTINCT FROM" if postgresql else "IS NOT"
+    return [
+        *(Guard(f"{table}_no_update", table, "UPDATE") for table in (*APPEND_ONLY, "credits_usagerecord")),
+        *(Guard(f"{table}_no_delete", table, "DELETE") for table in (*APPEND_ONLY, *KEPT)),
+        Guard("credits_usagerecord_kept", "credits_usagerecord", "DELETE", _NOT_ARCHIVED, reads=True),
+        Guard("credits_correction_limit", "credits_correction", "INSERT", _ABOVE_THE_CHARGE, reads=True),
+        Guard("credits_hold_edges", "credits_hold", "UPDATE", f"{_FINISHED} OR {_ILLEGAL_EDGE}"),
+        Guard("credits_adjustment_edges", "credits_adjustment", "UPDATE", "OLD.state <> 'proposed'"),
+        Guard("credits_promocode_count", "credits_promocode", "UPDATE OF redeemed", "NEW.redeemed < OLD.redeemed"),
+        Guard("credits_usagearchive_ended", "credits_usagearchive", "UPDATE", "OLD.deleted_at IS NOT NULL"),
+        *(
+            Guard(
+                f"{table}_fixed",
+                table,
+                f"UPDATE OF {', '.join(columns)}",
+                " OR ".join(f"NEW.{column} {differs} OLD.{column}" for column in columns),
+            )
+            for table, columns in FIXED.items()
+        ),
+        *(
+            Guard(f"{table}_no_truncate", table, "TRUNCATE")
+            for table in (*APPEND_ONLY, *KEPT, "credits_usagerecord")
+            if postgresql
+        ),
     ]
-    rules += [(f"{table}_no_delete", table, "DELETE", "1") for table in KEPT]
-    rules += [(name, table, event, condition.format(differs="IS NOT")) for name, table, event, condition in _CHANGES]
-    rules.append(("credits_correction_limit", "credits_correction", "INSERT", _ABOVE_THE_CHARGE))
-    rules.append(("credits_usagerecord_kept", "credits_usagerecord", "DELETE", f"NOT {_ARCHIVED}"))
-    return {
-        name: (
-            table,
-            f"CREATE TRIGGER IF NOT EXISTS {name} BEFORE {event} ON {table} WHEN {condition} "
-            f"BEGIN SELECT RAISE(ABORT, '{table} refuses this {event.split()[0]}'); END",
-        )
-        for name, table, event, condition in rules
-    }
 
 
-_REFUSE = """
-CREATE OR REPLACE FUNCTION credits_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+def guarded_tables() -> set[str]:
+    return {guard.table for guard in guards("postgresql")}
+
+
+# SQLite
+
+
+def sqlite_sql(guard: Guard) -> str:
+    """As SQLite keeps it too, so that it can be compared."""
+    when = f" WHEN {guard.condition}" if guard.condition else ""
+    return (
+        f"CREATE TRIGGER {guard.name} BEFORE {guard.event} ON {guard.table}{when} "
+        f"BEGIN SELECT RAISE(ABORT, '{guard.name}: {guard.table} refuses this {guard.event.split()[0]}'); END"
+    )
+
+
+def sqlite_triggers(cursor: CursorWrapper) -> dict[str, tuple[str, str]]:
+    """Trigger name -> (table, SQL) of what is installed."""
+    cursor.execute(
+        "SELECT name, tbl_name, sql FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'credits\\_%%' ESCAPE '\\'",
+        [],
+    )
+    return {name: (table, sql) for name, table, sql in cursor.fetchall()}
+
+
+# PostgreSQL
+
+_RAISE = "RAISE EXCEPTION '%: % refuses this %', TG_NAME, TG_TABLE_NAME, TG_OP USING ERRCODE = 'restrict_violation';"
+REFUSE = "credits_refuse"
+
+
+def functions() -> dict[str, str]:
+    """Name -> body of PostgreSQL's trigger functions."""
+    reading = {
+        guard.function: f"""
 BEGIN
-    RAISE EXCEPTION '% refuses this %', TG_TABLE_NAME, TG_OP USING ERRCODE = 'restrict_violation';
-END $$
-"""
-# A trigger's WHEN takes no subquery here.
-_KEEP_USAGE = f"""
-CREATE OR REPLACE FUNCTION credits_keep_usage() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    IF NOT {_ARCHIVED} THEN
-        RAISE EXCEPTION 'credits_usagerecord refuses this DELETE' USING ERRCODE = 'restrict_violation';
+    IF {guard.condition} THEN
+        {_RAISE}
     END IF;
-    RETURN OLD;
-END $$
-"""
-
-
-_REFUSE_ABOVE_THE_CHARGE = f"""
-CREATE OR REPLACE FUNCTION credits_refuse_above_the_charge() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    IF {_ABOVE_THE_CHARGE} THEN
-        RAISE EXCEPTION 'credits_correction refuses more than was charged' USING ERRCODE = 'restrict_violation';
-    END IF;
-    RETURN NEW;
-END $$
-"""
-
-
-def _postgresql_triggers() -> dict[str, tuple[str, str]]:
-    refuse = "credits_refuse"
-    emptied = (*APPEND_ONLY, *KEPT, "credits_usagerecord")
-    rules = [(f"{table}_append_only", table, "UPDATE OR DELETE", "ROW", "", refuse) for table in APPEND_ONLY]
-    rules += [(f"{table}_no_truncate", table, "TRUNCATE", "STATEMENT", "", refuse) for table in emptied]
-    rules += [(f"{table}_no_delete", table, "DELETE", "ROW", "", refuse) for table in KEPT]
-    rules += [
-        (name, table, event, "ROW", f"WHEN ({condition.format(differs='IS DISTINCT FROM')})", refuse)
-        for name, table, event, condition in _CHANGES
-    ]
-    above = "credits_refuse_above_the_charge"
-    rules.append(("credits_correction_limit", "credits_correction", "INSERT", "ROW", "", above))
-    rules.append(("credits_usagerecord_kept", "credits_usagerecord", "DELETE", "ROW", "", "credits_keep_usage"))
-    return {
-        name: (
-            table,
-            f"CREATE OR REPLACE TRIGGER {name} BEFORE {event} ON {table} FOR EACH {level} {condition} "
-            f"EXECUTE FUNCTION {function}()",
-        )
-        for name, table, event, level, condition, function in rules
+    RETURN {"OLD" if guard.event == "DELETE" else "NEW"};
+END """
+        for guard in guards("postgresql")
+        if guard.reads
     }
+    return {REFUSE: f"\nBEGIN\n    {_RAISE}\nEND ", **reading}
 
 
-def _triggers(connection: BaseDatabaseWrapper) -> dict[str, tuple[str, str]]:
-    return _postgresql_triggers() if connection.vendor == "postgresql" else _sqlite_triggers()
+POSTGRESQL_TRIGGERS = """
+SELECT t.tgname, c.relname, t.tgenabled::text, pg_get_triggerdef(t.oid), obj_description(t.oid, 'pg_trigger')
+FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+WHERE NOT t.tgisinternal AND t.tgname LIKE 'credits\\_%%' AND c.relnamespace = current_schema()::regnamespace
+"""
+
+
+def postgresql_sql(guard: Guard) -> str:
+    level = "STATEMENT" if guard.of_statement else "ROW"
+    when = f" WHEN ({guard.condition})" if guard.condition and not guard.reads else ""
+    return (
+        f"CREATE TRIGGER {guard.name} BEFORE {guard.event} ON {guard.table} FOR EACH {level}{when} "
+        f"EXECUTE FUNCTION {guard.function}()"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledTrigger:
+    """A trigger as PostgreSQL's catalogue has it. `note` is our comment on it (`mark`)."""
+
+    table: str
+    enabled: str
+    definition: str
+    note: str | None
+
+
+def mark(sql: str, definition: str) -> str:
+    """PostgreSQL keeps its own wording of a trigger: this ties that to ours."""
+    return f"{hashlib.sha256(sql.encode()).hexdigest()[:32]} {hashlib.sha256(definition.encode()).hexdigest()[:32]}"
+
+
+def postgresql_triggers(cursor: CursorWrapper) -> dict[str, InstalledTrigger]:
+    cursor.execute(POSTGRESQL_TRIGGERS, [])
+    return {row[0]: InstalledTrigger(*row[1:]) for row in cursor.fetchall()}
+
+
+# Both
 
 
 def install(connection: BaseDatabaseWrapper) -> None:
-    """Create the triggers that are missing."""
+    """Bring the triggers to what stands here: missing and changed ones are made, ours of old are dropped."""
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            cursor.execute(_REFUSE)
-            cursor.execute(_REFUSE_ABOVE_THE_CHARGE)
-            cursor.execute(_KEEP_USAGE)
-        for _, sql in _triggers(connection).values():
+            _install_on_postgresql(cursor)
+        else:
+            _install_on_sqlite(cursor)
+
+
+def _install_on_sqlite(cursor: CursorWrapper) -> None:
+    wanted = {guard.name: sqlite_sql(guard) for guard in guards("sqlite")}
+    installed = {name: sql for name, (_, sql) in sqlite_triggers(cursor).items()}
+    for name, sql in installed.items():
+        if wanted.get(name) != sql:
+            cursor.execute(f"DROP TRIGGER {name}")
+    for name, sql in wanted.items():
+        if installed.get(name) != sql:
             cursor.execute(sql)
+
+
+def _install_on_postgresql(cursor: CursorWrapper) -> None:
+    for name, body in functions().items():
+        cursor.execute(f"CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $${body}$$")
+    wanted = {guard.name: guard for guard in guards("postgresql")}
+    installed = postgresql_triggers(cursor)
+    for name, trigger in installed.items():
+        guard = wanted.get(name)
+        if guard is None or not is_as_wanted(guard, trigger):
+            cursor.execute(f"DROP TRIGGER {name} ON {trigger.table}")
+    kept = postgresql_triggers(cursor)
+    for name, guard in wanted.items():
+        if name not in kept:
+            cursor.execute(postgresql_sql(guard))
+    for name, trigger in postgresql_triggers(cursor).items():
+        if name not in kept:
+            note = mark(postgresql_sql(wanted[name]), trigger.definition)
+            cursor.execute(f"COMMENT ON TRIGGER {name} ON {trigger.table} IS '{note}'")
+
+
+def is_as_wanted(guard: Guard, trigger: InstalledTrigger) -> bool:
+    """Enabled for ordinary sessions, on its table, and neither our words nor PostgreSQL's have changed."""
+    return (
+        trigger.table == guard.table
+        and trigger.enabled in {"O", "A"}
+        and trigger.note == mark(postgresql_sql(guard), trigger.definition)
+    )
 
 
 def remove(connection: BaseDatabaseWrapper) -> None:
     """Drop the triggers: only a test that empties its database may want this."""
     with connection.cursor() as cursor:
-        for name, (table, _) in _triggers(connection).items():
-            on_table = f" ON {table}" if connection.vendor == "postgresql" else ""
-            cursor.execute(f"DROP TRIGGER IF EXISTS {name}{on_table}")
+        if connection.vendor == "postgresql":
+            for name, trigger in postgresql_triggers(cursor).items():
+                cursor.execute(f"DROP TRIGGER {name} ON {trigger.table}")
+        else:
+            for name in sqlite_triggers(cursor):
+                cursor.execute(f"DROP TRIGGER {name}")
 
 
 def after_migrate(using: str, **_: Any) -> None:
-    """Receiver of post_migrate: triggers and platform accounts. Does nothing before all the
-    tables are there."""
+    """Receiver of post_migrate: triggers and platform accounts. Does nothing before all the tables are there."""
     connection = connections[using]
-    guarded = {table for table, _ in _triggers(connection).values()}
-    if not guarded <= set(connection.introspection.table_names()):
+    if not guarded_tables() <= set(connection.introspection.table_names()):
         return
     with transaction.atomic(using=using):
         install(connection)

@@ -184,6 +184,7 @@ class CreditLot(models.Model):
                 condition=Q(remaining__gte=0, remaining__lte=F("amount")), name="credits_lot_remaining"
             ),
             models.CheckConstraint(condition=Q(expired__gte=0), name="credits_lot_expired"),
+            models.CheckConstraint(condition=Q(kind__in=LotKind.values), name="credits_lot_kind"),
         )
         indexes = (models.Index(fields=("wallet",), condition=Q(remaining__gt=0), name="credits_lot_open"),)
 
@@ -283,7 +284,9 @@ class Hold(models.Model):
     class Meta:
         ordering = ("-id",)  # request ids sort by time
         constraints = (
-            models.CheckConstraint(condition=Q(amount__gte=0), name="credits_hold_amount"),
+            models.CheckConstraint(
+                condition=Q(amount__gte=0, input_tokens__gte=0, max_tokens__gte=0), name="credits_hold_amount"
+            ),
             models.CheckConstraint(condition=Q(state__in=HoldState.values), name="credits_hold_state"),
             models.CheckConstraint(
                 condition=Q(state="captured", captured__gt=0) | (~Q(state="captured") & Q(captured=0)),
@@ -352,6 +355,18 @@ class UsageRecord(models.Model):
         constraints = (
             models.CheckConstraint(condition=Q(charge__gte=0, cost__gte=0), name="credits_usage_not_negative"),
             models.CheckConstraint(condition=Q(margin=F("charge") - F("cost")), name="credits_usage_margin"),
+            models.CheckConstraint(
+                condition=Q(
+                    input_tokens__gte=0,
+                    cache_read_tokens__gte=0,
+                    cache_write_tokens__gte=0,
+                    cache_write_1h_tokens__gte=0,
+                    output_tokens__gte=0,
+                    reasoning_tokens__gte=0,
+                    web_searches__gte=0,
+                ),
+                name="credits_usage_counts",
+            ),
         )
         indexes = (models.Index(fields=("organization", "-created_at"), name="credits_usage_of_org"),)
 
@@ -397,15 +412,54 @@ class KeyBudget(models.Model):
 
 
 class ReconciliationRun(models.Model):
-    """What one check of the ledger's invariants found. `results`: `{check, ok, detail}` each."""
+    """What one check of the ledger's invariants found; never changed (trigger). `full` says that it
+    relied on no checkpoint. `results`: a `Finding` (reconcile/findings.py) each."""
 
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField(default=timezone.now)
+    full = models.BooleanField(default=True)
     ok = models.BooleanField()
     results: "models.JSONField[Any, Any]" = models.JSONField(default=list)
 
     class Meta:
         ordering = ("-id",)
+        constraints = (models.CheckConstraint(condition=Q(finished_at__gte=F("started_at")), name="credits_run_times"),)
 
     def __str__(self) -> str:
         return f"{'ok' if self.ok else 'FAIL'} {self.started_at:%Y-%m-%d %H:%M}"
+
+
+class ReconciliationCheckpoint(models.Model):
+    """How far the ledger has been verified: the transfers up to the id `cut`, of which there are
+    `transfers`, of `moved` nanos in all, and the holds up to the id `hold_cut`. Never changed (trigger).
+
+    Its sums per account are in CheckpointBalance, for the newest checkpoint only. A full run verifies
+    the checkpoints since the last `base`."""
+
+    number = models.BigIntegerField(unique=True)
+    run = models.OneToOneField(ReconciliationRun, on_delete=models.PROTECT, related_name="checkpoint")
+    cut = models.BigIntegerField()
+    hold_cut = models.CharField(max_length=64, blank=True)
+    transfers = models.BigIntegerField()
+    moved = models.BigIntegerField()
+    base = models.BooleanField(default=False)
+
+    class Meta:
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(number__gt=0, cut__gte=0, transfers__gte=0, moved__gte=0), name="credits_checkpoint_counts"
+            ),
+        )
+
+
+class CheckpointBalance(models.Model):
+    """What the newest checkpoint's transfers add up to on an account, in nanos."""
+
+    account = models.OneToOneField(LedgerAccount, primary_key=True, on_delete=models.PROTECT, related_name="+")
+    debits = models.BigIntegerField()
+    credits = models.BigIntegerField()
+
+    class Meta:
+        constraints = (
+            models.CheckConstraint(condition=Q(debits__gte=0, credits__gte=0), name="credits_balance_not_negative"),
+        )

@@ -8,8 +8,8 @@ from celery import shared_task
 from celery.schedules import crontab
 from django.utils import timezone
 
-from credits import reconcile as checks
 from credits import services
+from credits.reconcile import reconcile as run_reconciliation
 from credits.usage import agreement, archive, rollups
 from credits.usage.reading import snapshot_cursor
 
@@ -21,6 +21,7 @@ EXPIRE_SECONDS = 60
 ROLL_UP_SECONDS = 120
 ARCHIVE_SECONDS = 200
 """Less than a task may take; what is left over is done an hour later."""
+RECONCILE_SECONDS = 3600
 
 
 @shared_task(name="credits.sweep")
@@ -33,9 +34,9 @@ def expire_lots() -> None:
     services.expire_lots()
 
 
-@shared_task(name="credits.reconcile")
-def reconcile() -> None:
-    checks.reconcile()
+@shared_task(name="credits.reconcile", time_limit=RECONCILE_SECONDS)
+def reconcile(full: bool = False) -> None:
+    run_reconciliation(full=full)
 
 
 @shared_task(name="credits.roll_up_usage")
@@ -88,5 +89,10 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": crontab(minute=41),
         "options": {"expires": 1800},
     },
-    "credits.reconcile": {"task": "credits.reconcile", "schedule": crontab(hour=3, minute=17)},
+    "credits.reconcile": {"task": "credits.reconcile", "schedule": crontab(hour=3, minute=17, day_of_week="1-6")},
+    "credits.reconcile.full": {
+        "task": "credits.reconcile",
+        "schedule": crontab(hour=3, minute=17, day_of_week="sun"),
+        "kwargs": {"full": True},
+    },
 }

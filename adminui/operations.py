@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from django.http import HttpRequest
@@ -21,6 +22,7 @@ from providers.selectors import (
 )
 
 SHOWN_NAMES = 8
+RECONCILED_EVERY = timedelta(hours=26)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,9 @@ def notices() -> list[Notice]:
     indebted, proposed = wallets_in_debt(), adjustments_to_decide()
     run = last_reconciliation()
     proposals = pending_proposals()
+    late = run is not None and timezone.now() - run.finished_at > RECONCILED_EVERY
     found = (
+        (late, "No reconciliation has run for more than a day.", "credits_reconciliationrun"),
         (run is not None and not run.ok, "The last reconciliation found differences.", "credits_reconciliationrun"),
         (indebted, f"Wallets in debt: {indebted:,}.", "credits_wallet"),
         (proposed, f"Adjustments that somebody must decide: {proposed:,}.", "credits_adjustment"),

@@ -13,6 +13,7 @@ from django.db import connection
 
 from gateway import metrics
 from gateway.exchange import Exchange, Receive, Send
+from gateway.reconciliation_metrics import ReconciliationMetrics
 from gateway.runtime import Runtime
 
 CHECK_SECONDS = 3.0
@@ -22,6 +23,7 @@ TEXT = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
 class Health:
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
+        self.reconciliation = ReconciliationMetrics()
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send)
@@ -55,6 +57,8 @@ class Health:
             await exchange.answer(404, b'{"error":"not found"}')
             return
         body = await asyncio.to_thread(metrics.render)
+        with contextlib.suppress(Exception):  # without the database, the rest is still worth having
+            body += await asyncio.wait_for(self.runtime.database.run(self.reconciliation.render), CHECK_SECONDS)
         await exchange.start(200, [TEXT, (b"content-length", str(len(body)).encode())])
         await exchange.finish(body)
 

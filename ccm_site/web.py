@@ -4,9 +4,13 @@ One place for the server's options, for `make run`, for containers and for measu
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import uvicorn
 from django.core.exceptions import ImproperlyConfigured
+from uvicorn.supervisors.multiprocess import Multiprocess
 
 from ccm_site.env import env_int, env_str
 
@@ -25,7 +29,7 @@ def main() -> None:
         host, port = settings.HOST, settings.PORT
     except ImproperlyConfigured as error:
         sys.exit(f"ccm: {error}")
-    uvicorn.run(
+    config = uvicorn.Config(
         "ccm_site.asgi:application",
         host=host,
         port=port,
@@ -42,6 +46,46 @@ def main() -> None:
         timeout_graceful_shutdown=GRACEFUL_SECONDS,
         forwarded_allow_ips=env_str("FORWARDED_ALLOW_IPS", "127.0.0.1"),
     )
+    if workers == 1:
+        server = uvicorn.Server(config)
+        server.run()
+        if not server.started:
+            sys.exit(3)
+        return
+    share_metrics(settings.DATA_DIR / f"metrics-{port}")
+    Workers(config, sockets=[config.bind_socket()]).run()
+
+
+def share_metrics(default: Path) -> None:
+    """An empty directory where the workers add up their metrics: the one that is set, else `default`."""
+    directory = Path(os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(default)))
+    directory.mkdir(parents=True, exist_ok=True)
+    for left in directory.glob("*.db"):
+        left.unlink()
+
+
+class Workers(Multiprocess):
+    """uvicorn's parent of workers, which also takes what a worker measured of itself while it lived (gauges)
+    out of the metrics when that worker has been replaced."""
+
+    def keep_subprocess_alive(self) -> None:
+        with self._forgetting_the_dead():
+            super().keep_subprocess_alive()
+
+    def handle_signals(self) -> None:
+        with self._forgetting_the_dead():
+            super().handle_signals()
+
+    @contextmanager
+    def _forgetting_the_dead(self) -> Iterator[None]:
+        before = {process.pid for process in self.processes}
+        yield
+        gone = before - {process.pid for process in self.processes}
+        if gone:
+            from prometheus_client.multiprocess import mark_process_dead
+
+            for pid in gone:
+                mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":

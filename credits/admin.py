@@ -13,12 +13,13 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html_join
+from kombu.exceptions import OperationalError
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 
 from accounts.models import User
-from credits import budget_admin, promo_admin, services
+from credits import budget_admin, promo_admin, services, tasks
 from credits.admin_forms import ReadOnly, UsdField, action_page, new_key
 from credits.correction_admin import ProposesAdjustments, RefundsRequests, WritesHoldsOff
 from credits.models import (
@@ -309,10 +310,28 @@ class UsageArchiveAdmin(ReadOnly, ModelAdmin):
 
 @admin.register(ReconciliationRun)
 class ReconciliationRunAdmin(ReadOnly, ModelAdmin):
-    list_display = ("started_at", "ok", "failed")
-    list_filter = ("ok",)
-    fields = ("started_at", "finished_at", "ok", "lines")
+    list_display = ("started_at", "ok", "full", "failed")
+    list_filter = ("ok", "full")
+    fields = ("started_at", "finished_at", "full", "ok", "lines")
     readonly_fields = fields
+    actions_list = ("run_now",)
+
+    def has_run_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("credits.add_reconciliationrun")
+
+    @action(description="Run now", url_path="run", permissions=["run"])
+    def run_now(self, request: HttpRequest) -> HttpResponse:
+        """Asks first, since the link itself must change nothing; the worker then reads the whole ledger."""
+        if request.method == "POST":
+            try:
+                tasks.reconcile.delay(full=True)
+            except OperationalError:
+                messages.error(request, "The run could not be started: the task broker does not answer.")
+            else:
+                messages.success(request, "A full run was started. Its result appears here when it has ended.")
+            return HttpResponseRedirect(reverse("admin:credits_reconciliationrun_changelist"))
+        context = {**self.admin_site.each_context(request), "title": "Run now", "opts": self.model._meta}
+        return TemplateResponse(request, "credits/reconcile.html", context)
 
     @display(description="failed checks")
     def failed(self, run: ReconciliationRun) -> str:
@@ -320,4 +339,5 @@ class ReconciliationRunAdmin(ReadOnly, ModelAdmin):
 
     @display(description="results")
     def lines(self, run: ReconciliationRun) -> str:
-        return "\n".join(str(Finding(**result)) for result in run.results)
+        lines = ((str(Finding(**result)), Finding(**result).milliseconds) for result in run.results)
+        return format_html_join("", "<div>{} ({} ms)</div>", lines) or "–"

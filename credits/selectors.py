@@ -59,5 +59,7 @@ def wallets_in_debt() -> int:
     return Wallet.objects.filter(debt__gt=0).count()
 
 
-def last_reconciliation() -> ReconciliationRun | None:
-    return ReconciliationRun.objects.order_by("-id").first()
+def last_reconciliation(*, full: bool | None = None) -> ReconciliationRun | None:
+    """The newest run; with `full` the newest that read the whole ledger, or that did not."""
+    runs = ReconciliationRun.objects.order_by("-id")
+    return (runs if full is None else runs.filter(full=full)).first()

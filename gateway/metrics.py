@@ -19,9 +19,9 @@ ACTIVE_STREAMS = Gauge("ccm_active_requests", "Held requests under way.", multip
 WRITER_DEPTH = Gauge(
     "ccm_ledger_writer_depth", "Operations waiting for the ledger writer.", multiprocess_mode="livesum"
 )
-HOLDS = Gauge("ccm_holds", "Holds by state.", ["state"], multiprocess_mode="mostrecent")
+HOLDS = Gauge("ccm_holds", "Holds by state.", ["state"], multiprocess_mode="livemostrecent")
 CATALOGUE_AGE = Gauge(
-    "ccm_catalogue_age_seconds", "Since the catalogue was last known to be current.", multiprocess_mode="max"
+    "ccm_catalogue_age_seconds", "Since the catalogue was last known to be current.", multiprocess_mode="livemax"
 )
 
 _request = functools.lru_cache(maxsize=4096)(REQUESTS.labels)

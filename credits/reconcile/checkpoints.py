@@ -35,7 +35,9 @@ def newest(cursor: Any) -> Verified:
     if row is None:
         return NOTHING
     cursor.execute("SELECT account_id, debits, credits FROM credits_checkpointbalance")
-    return Verified(*row, balances={account: (debits, credits_) for account, debits, credits_ in cursor.fetchall()})
+    balances = {account: (debits, credits_) for account, debits, credits_ in cursor.fetchall()}
+    number, cut, hold_cut, transfers, moved = row
+    return Verified(number, cut, hold_cut, transfers, moved, balances)
 
 
 def next_checkpoint(reading: Reading, findings: Sequence[Finding], *, base: bool) -> Verified | None:

@@ -270,7 +270,7 @@ def test_an_unfinished_hold_is_read_again_until_it_is_finished(customer: Tenant)
     request(customer)
     later = timezone.now() + timedelta(hours=2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_module.timezone, "now", lambda: later)
+        patch.setattr(timezone, "now", lambda: later)
         reconcile()
     runner().run([SettleOp(settlement(hold.request_id, 10))])
     with damaged(f"UPDATE credits_usagerecord SET charge = 1, margin = 1 WHERE request_id = '{hold.request_id}'"):

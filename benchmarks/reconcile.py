@@ -9,10 +9,9 @@ after `--new` more requests.
 
 import argparse
 import os
-import shutil
 import time
 
-from benchmarks.writer import set_up
+from benchmarks.writer import database
 
 ORGANIZATIONS = 1000
 LOTS = 5
@@ -160,28 +159,14 @@ def main() -> None:
     parser.add_argument("--new", type=int, default=10_000, help="requests between two incremental runs")
     parser.add_argument("--postgres", action="store_true", help="on a private PostgreSQL")
     options = parser.parse_args()
-    server = None
-    if options.postgres:
-        from tests.plugin import postgres
-
-        server = postgres.start()
-        os.environ["DATABASE_URL"] = server.url
-    directory = set_up()
-    from django.test.utils import setup_databases, teardown_databases
-
-    made = setup_databases(verbosity=0, interactive=False)
-    try:
+    postgresql = options.postgres or os.environ.get("DATABASE_URL", "").startswith("postgres")
+    with database("postgres" if postgresql else "sqlite"):
         fill(options.transfers)
         report("full, the first", full=True)
         report("incremental, nothing new", full=False)
         add_requests(options.transfers, options.transfers + options.new - 1)
         report(f"incremental, {options.new} new requests", full=False)
         report("full, with checkpoints", full=True)
-    finally:
-        teardown_databases(made, verbosity=0)
-        shutil.rmtree(directory, ignore_errors=True)
-        if server is not None:
-            server.stop()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
 """The database refuses what the code would never do: every guard that its catalogue lists, attacked by raw SQL."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from django.db import DatabaseError, connection, transaction
@@ -8,11 +11,16 @@ from django.db.models import ProtectedError
 from django.utils import timezone
 
 from accounts.models import ApiKey, Organization
-from credits import guard_audit, guards
+from credits import corrections, guard_audit, guards, promos
 from credits.batch import BatchRunner, HoldOp, SettleOp
-from credits.models import CreditLot, Hold, LedgerAccount, LotConsumption, PriceSnapshot, UsageRecord
+from credits.budgets import WINDOWS
+from credits.correction_models import AdjustmentKind
+from credits.key_budgets import set_key_budget
+from credits.models import CreditLot, Hold, LedgerAccount, LotConsumption, PriceSnapshot, UsageArchive, UsageRecord
 from credits.reconcile import reconcile
-from tests.credits.support import FACTS, FLAT, TOKEN, USD, Tenant, raw, settlement
+from credits.types import MeterReading, SettleRequest
+from credits.usage import rollups
+from tests.credits.support import FACTS, FLAT, TOKEN, USD, Tenant, operator, raw, settlement
 
 pytestmark = pytest.mark.django_db
 
@@ -28,6 +36,35 @@ def used(customer: Tenant) -> Tenant:
     runner.run([HoldOp(customer.hold(request_id="req_open"), dispatch=False)])
     assert reconcile().checkpoint is not None
     return customer
+
+
+@pytest.fixture
+def everything(used: Tenant) -> Tenant:
+    """The same customer with one of everything else that there is in the ledger."""
+    maker, checker = operator("maker"), operator("checker")
+    promos.create_code("WELCOME", promos.Terms(USD, 30, 2))
+    promos.redeem(used.organization_id, "WELCOME", by=maker)
+    corrections.refund("req_captured", 3 * TOKEN, ticket="T", reason="r", by=maker)
+    adjust = partial(corrections.propose, used.organization_id, AdjustmentKind.CREDIT, USD, reason="r", by=maker)
+    corrections.approve(adjust(key="approved").pk, by=checker)
+    adjust(key="proposed")
+    runner = BatchRunner(connection, owner="test", lease_seconds=60, clock=timezone.now)
+    runner.run([HoldOp(used.hold(request_id="req_stuck"))])
+    raw("UPDATE credits_hold SET state = 'needs_settlement' WHERE id = 'req_stuck'")
+    corrections.write_off_hold("req_stuck", reason="r", by=maker)
+    runner.run([HoldOp(used.hold(request_id="req_session"))])
+    in_session = replace(FACTS, session_id="s")
+    runner.run([SettleOp(SettleRequest("req_session", MeterReading(output=1), None, in_session))])
+    set_key_budget(used.organization_id, used.api_key_id, {"day": USD})
+    rollups.roll_up(timezone.now() + timedelta(minutes=5))
+    assert reconcile(full=True).ok
+    for month, deleted_at in ((1, timezone.now()), (2, None)):
+        starts_at = datetime(2020, month, 1, tzinfo=UTC)
+        UsageArchive.objects.create(
+            organization_id=used.organization_id, starts_at=starts_at, ends_at=datetime(2020, month + 1, 1, tzinfo=UTC),
+            path=f"p{month}", records=1, charge=0, sha256="0" * 64, deleted_at=deleted_at,
+        )  # fmt: skip
+    return used
 
 
 def refusal(sql: str, *params: object) -> str:
@@ -79,6 +116,29 @@ CHECK_ATTACKS: dict[str, str | Callable[[], str]] = {
     "credits_run_times": lambda: copied("credits_reconciliationrun", finished_at="'2020-01-01 00:00:00'"),
     "credits_checkpoint_counts": lambda: copied("credits_reconciliationcheckpoint", number="-1", run_id=new_run()),
     "credits_balance_not_negative": "UPDATE credits_checkpointbalance SET debits = -1",
+    "credits_transfer_code": transfer(code="'nonsense'"),
+    "credits_lot_expired": "UPDATE credits_creditlot SET expired = -1",
+    "credits_promo_amount": "UPDATE credits_promocode SET amount = 0",
+    "credits_promo_normalised": "UPDATE credits_promocode SET code = 'lower'",
+    "credits_promo_limit": "UPDATE credits_promocode SET redeemed = 9",
+    "credits_promo_validity": "UPDATE credits_promocode SET valid_until = '2000-01-01 00:00:00'",
+    "credits_promo_expiry": "UPDATE credits_promocode SET expires_in_days = 0",
+    "credits_correction_amount": "UPDATE credits_correction SET amount = 0, restored = 0",
+    "credits_correction_parts": "UPDATE credits_correction SET restored = restored + 1",
+    "credits_reopening_amount": "UPDATE credits_lotreopening SET amount = 0",
+    "credits_adjustment_amount": "UPDATE credits_adjustment SET amount = 0",
+    "credits_adjustment_kind": "UPDATE credits_adjustment SET kind = 'nonsense'",
+    "credits_adjustment_two_people": (
+        "UPDATE credits_adjustment SET decided_by_id = proposed_by_id WHERE state <> 'proposed'"
+    ),
+    "credits_adjustment_decision": "UPDATE credits_adjustment SET state = 'approved' WHERE state = 'proposed'",
+    "credits_hold_write_off_amount": "UPDATE credits_holdwriteoff SET amount = -1",
+    "credits_rollup_period": "UPDATE credits_usagerollup SET period = 'year'",
+    "credits_progress_single": "UPDATE credits_rollupprogress SET id = 2",
+    "credits_archive_counts": "UPDATE credits_usagearchive SET records = -1",
+    "credits_archive_span": "UPDATE credits_usagearchive SET ends_at = starts_at",
+    "credits_budget_counters": "UPDATE credits_keybudget SET held = -1",
+    **{f"credits_budget_{window}": f"UPDATE credits_keybudget SET limit_{window} = -1" for window in WINDOWS},
 }
 
 
@@ -100,7 +160,27 @@ UNIQUE_ATTACKS: dict[tuple[str, tuple[str, ...]], Callable[[], str]] = {
     ("credits_reconciliationcheckpoint", ("number",)): lambda: copied(
         "credits_reconciliationcheckpoint", run_id=new_run()
     ),
-    ("credits_reconciliationcheckpoint", ("run_id",)): lambda: copied("credits_reconciliationcheckpoint", number="2"),
+    ("credits_reconciliationcheckpoint", ("run_id",)): lambda: copied("credits_reconciliationcheckpoint", number="99"),
+    ("credits_promoredemption", ("organization_id", "promo_code_id")): lambda: copied(
+        "credits_promoredemption", transfer_key="'another'"
+    ),
+    ("credits_promoredemption", ("transfer_key",)): lambda: copied(
+        "credits_promoredemption", organization_id="organization_id + 1000"
+    ),
+    ("credits_promocode", ("code",)): lambda: copied("credits_promocode"),
+    ("credits_correction", ("hold_id", "ticket")): lambda: copied("credits_correction"),
+    ("credits_adjustment", ("key",)): lambda: copied("credits_adjustment"),
+    ("credits_holdwriteoff", ("hold_id",)): lambda: copied("credits_holdwriteoff"),
+    ("credits_sessionslice", ("agent_id", "organization_id", "session_id", "starts_at")): lambda: copied(
+        "credits_sessionslice"
+    ),
+    ("credits_usagesession", ("organization_id", "session_id")): lambda: copied("credits_usagesession"),
+    ("credits_usagearchive", ("organization_id", "starts_at")): lambda: copied("credits_usagearchive"),
+    (
+        "credits_usagerollup",
+        ("api_key_id", "model", "organization_id", "period", "provider", "route", "starts_at"),
+    ): lambda: copied("credits_usagerollup"),
+    ("credits_platformday", ("model", "provider", "starts_at")): lambda: copied("credits_platformday"),
 }
 
 
@@ -118,7 +198,22 @@ def trigger_attacks() -> dict[str, str]:
         "credits_hold_fixed": "UPDATE credits_hold SET amount = amount + 1 WHERE id = 'req_dispatched'",
         "credits_wallet_fixed": "UPDATE credits_wallet SET created_at = '2020-01-01 00:00:00'",
         "credits_creditlot_fixed": "UPDATE credits_creditlot SET amount = amount + 1",
-        "credits_usagerecord_no_early_delete": "DELETE FROM credits_usagerecord",
+        "credits_usagerecord_kept": "DELETE FROM credits_usagerecord",
+        "credits_correction_limit": (
+            "INSERT INTO credits_correction (hold_id, amount, restored, debt_cancelled, credited, ticket, reason, "
+            "created_by_id, created_at) SELECT hold_id, 9000000, 9000000, 0, 0, 'U', reason, created_by_id, created_at "
+            "FROM credits_correction"
+        ),
+        "credits_adjustment_edges": "UPDATE credits_adjustment SET decision = 'x' WHERE state = 'approved'",
+        "credits_adjustment_fixed": "UPDATE credits_adjustment SET reason = 'x' WHERE state = 'proposed'",
+        "credits_promocode_count": "UPDATE credits_promocode SET redeemed = 0",
+        "credits_promocode_fixed": "UPDATE credits_promocode SET amount = amount + 1",
+        "credits_usagearchive_ended": "UPDATE credits_usagearchive SET deleted_at = NULL",
+        "credits_usagearchive_fixed": "UPDATE credits_usagearchive SET records = 7 WHERE deleted_at IS NULL",
+        "credits_lotreopening_no_update": "UPDATE credits_lotreopening SET amount = amount + 1",
+        "credits_correction_no_update": "UPDATE credits_correction SET reason = 'x'",
+        "credits_promoredemption_no_update": "UPDATE credits_promoredemption SET organization_id = organization_id",
+        "credits_holdwriteoff_no_update": "UPDATE credits_holdwriteoff SET reason = 'x'",
         "credits_transfer_no_update": "UPDATE credits_transfer SET reason = 'x'",
         "credits_lotconsumption_no_update": "UPDATE credits_lotconsumption SET amount = 1",
         "credits_pricesnapshot_no_update": "UPDATE credits_pricesnapshot SET input = 78 WHERE input = 77",
@@ -135,6 +230,8 @@ def trigger_attacks() -> dict[str, str]:
         "credits_creditlot": "source_key = 'lot'",
         "credits_pricesnapshot": "input = 77",
         "credits_wallet": "posted = 0",
+        "credits_promocode": "code = 'UNUSED'",
+        "credits_adjustment": "state = 'proposed'",
     }
     for table in (*guards.APPEND_ONLY, *guards.KEPT):
         where = f" WHERE {rows[table]}" if table in rows else ""
@@ -155,6 +252,7 @@ def add_rows_that_nothing_refers_to() -> None:
     raw(transfer(idempotency_key="'lot'")())
     raw(copied("credits_creditlot", source_key="'lot'"))
     open_account(email="another@example.com")
+    promos.create_code("UNUSED", promos.Terms(USD, 30, 2))
 
 
 def installed_triggers() -> set[str]:
@@ -196,21 +294,21 @@ def test_every_check_and_unique_key_of_the_catalogue_is_attacked():
 
 
 @pytest.mark.parametrize("name", CHECK_ATTACKS)
-def test_a_check_refuses(used: Tenant, name: str):
+def test_a_check_refuses(everything: Tenant, name: str):
     attack = CHECK_ATTACKS[name]
     guards.remove(connection)  # a trigger would be asked first
     assert name in refusal(attack if isinstance(attack, str) else attack())
 
 
 @pytest.mark.parametrize("key", UNIQUE_ATTACKS, ids=lambda key: f"{key[0]}:{','.join(key[1])}")
-def test_a_unique_key_refuses(used: Tenant, key: tuple[str, tuple[str, ...]]):
+def test_a_unique_key_refuses(everything: Tenant, key: tuple[str, tuple[str, ...]]):
     answer = refusal(UNIQUE_ATTACKS[key]()).lower()
     assert "unique constraint" in answer
     assert any(column in answer for column in key[1])
 
 
 @pytest.mark.parametrize("name", trigger_attacks())
-def test_a_trigger_refuses_what_nothing_else_does(used: Tenant, name: str):
+def test_a_trigger_refuses_what_nothing_else_does(everything: Tenant, name: str):
     """The control: with only this trigger away the same statement is carried out."""
     add_rows_that_nothing_refers_to()
     if name == "credits_reconciliationrun_no_delete":
@@ -260,6 +358,9 @@ def test_a_hold_moves_along_legal_edges_only(used: Tenant, old: str):
 
 CHANGES = {
     "model": "'x'", "fingerprint": "'x'", "owner": "'x'", "id": "'x'", "kind": "'paid'", "source_key": "'x'",
+    "reason": "'x'", "ticket": "'x'", "key": "'x'", "code": "'OTHER'", "path": "'x'", "sha256": "'x'",
+    "generated": "NOT generated", "created_by_id": "12345", "proposed_at": "'2020-01-01 00:00:00'",
+    "valid_from": "'2020-01-01 00:00:00'", "starts_at": "'2019-01-01 00:00:00'", "ends_at": "'2021-01-01 00:00:00'",
     "created_at": "'2020-01-01 00:00:00'", "context": "'{\"a\": 1}'", "refundable": "NOT refundable",
 }  # fmt: skip
 
@@ -267,8 +368,12 @@ CHANGES = {
 @pytest.mark.parametrize(
     ("table", "column"), [(table, column) for table in guards.FIXED for column in guards.FIXED[table]]
 )
-def test_what_a_row_was_made_with_never_changes(used: Tenant, table: str, column: str):
-    where = " WHERE id = 'req_dispatched'" if table == "credits_hold" else ""
+def test_what_a_row_was_made_with_never_changes(everything: Tenant, table: str, column: str):
+    rows = {
+        "credits_hold": "id = 'req_dispatched'", "credits_adjustment": "state = 'proposed'",
+        "credits_usagearchive": "deleted_at IS NULL",
+    }  # fmt: skip
+    where = f" WHERE {rows[table]}" if table in rows else ""
     value = CHANGES.get(column, f"{column} + 1")
     if column == "id" and table != "credits_hold":
         value = "id + 1"
@@ -283,10 +388,10 @@ def test_lease_and_checkpoint_are_updated_in_place_until_the_hold_is_finished(us
     assert refused(update, now, "req_voided")
 
 
-def test_retention_may_delete_an_old_usage_record(used: Tenant):
-    raw(usage(created_at="'2020-01-01 00:00:00'"))
-    assert not refused("DELETE FROM credits_usagerecord WHERE request_id = 'new'")
-    assert refused("DELETE FROM credits_usagerecord")
+def test_retention_may_delete_what_is_in_an_archive_that_is_not_ended(everything: Tenant):
+    for month, deletable in (("01", False), ("02", True), ("03", False)):
+        raw(usage(request_id=f"'{month}'", created_at=f"'2020-{month}-10 00:00:00'"))
+        assert refused(f"DELETE FROM credits_usagerecord WHERE request_id = '{month}'") != deletable
 
 
 def test_money_keeps_organisations_keys_and_wallets_from_being_deleted(used: Tenant):

@@ -19,8 +19,8 @@ from credits.reconcile import CHECKS, Finding, reconcile, run_checks
 from credits.reconcile import reading as reading_module
 from credits.reconcile import run as run_module
 from credits.reconcile.findings import Check, Outcome, Severity
-from credits.types import MeterReading, PriceSnapshot, SettleRequest
-from tests.credits.support import FACTS, TOKEN, USD, Tenant, new_tenant, raw, settlement
+from credits.types import MeterReading, SettleRequest
+from tests.credits.support import FACTS, TOKEN, USD, Tenant, flat, new_tenant, raw, settlement
 
 NAMES = ["G", "R1", "R2", "R3", "R4", "R5", "R8", "R10", "R11", "C"]
 
@@ -151,7 +151,7 @@ def test_expired_credits_that_holds_reserve_are_no_finding(customer: Tenant):
 def test_a_sale_under_cost_is_a_warning_above_the_tolerance(customer: Tenant, settings):
     hold = customer.hold()
     runner().run([HoldOp(hold)])
-    dear = PriceSnapshot(*[2 * USD] * 5)
+    dear = flat(2 * USD)
     runner().run([SettleOp(SettleRequest(hold.request_id, MeterReading(output=10), dear, FACTS))])
     out = StringIO()
     call_command("reconcile", stdout=out)

@@ -275,8 +275,9 @@ def installed_constraints() -> tuple[set[str], set[tuple[str, tuple[str, ...]]]]
         tables = [t for t in connection.introspection.table_names(cursor) if t.startswith("credits_")]
         for table in tables:
             for name, about in connection.introspection.get_constraints(cursor, table).items():
-                # SQLite has unnamed ones too: that a JSON column holds JSON.
-                if about["check"] and name.startswith("credits_"):
+                # SQLite has unnamed ones too, that a JSON column holds JSON; PostgreSQL's of positive columns
+                # are called after the column.
+                if about["check"] and name.startswith("credits_") and not name.endswith("_check"):
                     checks.add(name)
                 if about["unique"] and not about["primary_key"]:
                     unique.add((table, tuple(sorted(about["columns"]))))

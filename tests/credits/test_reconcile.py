@@ -14,15 +14,17 @@ from django.utils import timezone
 
 from credits import guards, services
 from credits.batch import BatchRunner, HoldOp, SettleOp
+from credits.key_budgets import set_key_budget
 from credits.models import LedgerAccount, ReconciliationCheckpoint, ReconciliationRun, Transfer
 from credits.reconcile import CHECKS, Finding, reconcile, run_checks
 from credits.reconcile import reading as reading_module
 from credits.reconcile import run as run_module
 from credits.reconcile.findings import Check, Outcome, Severity
 from credits.types import MeterReading, SettleRequest
+from credits.usage import rollups
 from tests.credits.support import FACTS, TOKEN, USD, Tenant, flat, new_tenant, raw, settlement
 
-NAMES = ["G", "R1", "R2", "R3", "R4", "R5", "R8", "R10", "R11", "C"]
+NAMES = ["G", "R1", "R2", "R3", "R4", "R5", "R8", "R10", "R11", "B", "U", "C"]
 
 
 def runner() -> BatchRunner:
@@ -40,6 +42,7 @@ def request(tenant: Tenant, output: int = 10) -> str:
 @pytest.fixture
 def used(customer: Tenant) -> Tenant:
     request(customer)
+    set_key_budget(customer.organization_id, customer.api_key_id, {"day": 10 * USD})
     runner().run([HoldOp(customer.hold())])
     return customer
 
@@ -100,6 +103,7 @@ DAMAGE: dict[str, tuple[str, dict[str, tuple[int, int]]]] = {
     "a request cost more than it brought": (
         "UPDATE credits_usagerecord SET cost = charge + 7, margin = -7", {"R10": (1, 7)},
     ),
+    "a key's budget holds what no request does": ("UPDATE credits_keybudget SET held = held + 5", {"B": (1, 5)}),
     "an expired lot was not swept": (
         "UPDATE credits_creditlot SET expires_at = '2020-01-01 00:00:00+00:00'", {"R11": (1, 10 * USD - 1_010_000)},
     ),
@@ -134,17 +138,30 @@ def test_a_lost_guard_fails_check_g(used: Tenant):
 
 @pytest.mark.django_db
 def test_every_check_has_been_made_to_fail():
-    covered = {name for _, expected in DAMAGE.values() for name in expected} | {"G", "C"}
+    covered = {name for _, expected in DAMAGE.values() for name in expected} | {"G", "C", "U"}
     assert covered == set(NAMES) == {check.name for check in CHECKS}
+
+
+@pytest.mark.django_db
+def test_rollups_that_differ_from_the_records_are_told_by_a_full_run(used: Tenant):
+    rollups.roll_up(timezone.now() + timedelta(minutes=5))
+    assert failing() == {}
+    with damaged("UPDATE credits_usagerollup SET charge = charge + 5 WHERE period = 'hour'"):
+        assert set(failing()) == {"U"}
 
 
 @pytest.mark.django_db
 def test_expired_credits_that_holds_reserve_are_no_finding(customer: Tenant):
     tenant = new_tenant()
-    tenant.grant(1000 * TOKEN, expires_at=timezone.now() - timedelta(days=2))
-    assert failing() == {"R11": (1, 1000 * TOKEN)}
+    now = timezone.now()
+    tenant.grant(1000 * TOKEN, expires_at=now + timedelta(hours=1))
+
+    def unswept() -> list[tuple[int, int]]:
+        return [(f.count, f.difference) for f in run_checks(now + timedelta(days=2)) if f.check == "R11" and not f.ok]
+
+    assert unswept() == [(1, 1000 * TOKEN)]
     runner().run([HoldOp(tenant.hold(output=1000))])
-    assert failing() == {}
+    assert unswept() == []
 
 
 @pytest.mark.django_db

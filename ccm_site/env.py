@@ -90,6 +90,26 @@ def env_secret(name: str, default: str | None = None) -> str:
     return default
 
 
+SEARCH_NEEDS = {"": "", "searxng": "CCM_SEARCH_URL", "brave": "CCM_SEARCH_KEY", "tavily": "CCM_SEARCH_KEY"}
+"""The search engines, and the variable that each cannot do without."""
+
+
+def search_engine(name: str, url: str, key: str) -> tuple[str, str, str]:
+    """The search engine's name, address and key, once they make sense together."""
+    name, url = name.strip().lower(), url.strip()
+    if name not in SEARCH_NEEDS:
+        names = ", ".join(filter(None, SEARCH_NEEDS))
+        raise ImproperlyConfigured(f"CCM_SEARCH_BACKEND must be one of {names}, not {name!r}.")
+    needed = SEARCH_NEEDS[name]
+    if needed and not {"CCM_SEARCH_URL": url, "CCM_SEARCH_KEY": key}[needed]:
+        raise ImproperlyConfigured(f"CCM_SEARCH_BACKEND={name} needs {needed}.")
+    if url and not url.startswith(("http://", "https://")):
+        raise ImproperlyConfigured("CCM_SEARCH_URL must begin with http:// or https://.")
+    if not (key.isascii() and key.isprintable()):
+        raise ImproperlyConfigured("CCM_SEARCH_KEY holds a character that no key has.")
+    return name, url, key
+
+
 def database(url: str, sqlite_file: Path) -> dict[str, object]:
     """The DATABASES entry for `url` (`postgres://user:password@host:port/name?option=value`,
     or `sqlite:///file?timeout=seconds`); no url, or one without a file, means the SQLite file."""

@@ -7,7 +7,18 @@ from pathlib import Path
 from django.core.exceptions import ImproperlyConfigured
 
 from adminui.unfold import UNFOLD  # noqa: F401 - a setting
-from ccm_site.env import database, env_bool, env_int, env_list, env_secret, env_str, env_usd, load_env_file, mail
+from ccm_site.env import (
+    database,
+    env_bool,
+    env_int,
+    env_list,
+    env_secret,
+    env_str,
+    env_usd,
+    load_env_file,
+    mail,
+    search_engine,
+)
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(env_str("CCM_DATA_DIR") or BASE_DIR / "var").resolve()
@@ -155,6 +166,9 @@ PROMO_EXPIRY_DAYS = env_int("CCM_PROMO_EXPIRY_DAYS", 30, minimum=0, maximum=3650
 # R10 of `manage.py reconcile` tells of requests that lost more than this.
 UNDER_COST_NANOS = env_usd("CCM_UNDER_COST_USD", "0")
 METRICS_TOKEN = env_secret("CCM_METRICS_TOKEN", "")
+SEARCH_BACKEND, SEARCH_URL, SEARCH_KEY = search_engine(
+    env_str("CCM_SEARCH_BACKEND"), env_str("CCM_SEARCH_URL"), env_secret("CCM_SEARCH_KEY", "")
+)
 
 LOG_LEVEL = env_str("LOG_LEVEL", "INFO").upper()
 if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR"}:

@@ -14,6 +14,7 @@ FIRST_TOKEN = Histogram(
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300),
 )
 UPSTREAM_FAILURES = Counter("ccm_upstream_failures_total", "Failed attempts.", ["provider", "error"])
+WEB_SEARCHES = Counter("ccm_web_searches_total", "Web searches that models asked CCM for.", ["engine", "outcome"])
 PINGS = Counter("ccm_pings_total", "Keep-alive events sent in silence.")
 ACTIVE_STREAMS = Gauge("ccm_active_requests", "Held requests under way.", multiprocess_mode="livesum")
 WRITER_DEPTH = Gauge(
@@ -42,6 +43,10 @@ def refusal(status: int, code: str) -> None:
 
 def upstream_failure(provider: str, error: str) -> None:
     UPSTREAM_FAILURES.labels(provider, error).inc()
+
+
+def web_search(engine: str, outcome: str) -> None:
+    WEB_SEARCHES.labels(engine, outcome).inc()
 
 
 def render() -> bytes:

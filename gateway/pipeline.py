@@ -6,6 +6,7 @@ Each step is one call into the module that owns it (architecture, section 3).
 import asyncio
 import functools
 import time
+from dataclasses import replace
 
 import structlog
 
@@ -20,7 +21,8 @@ from gateway.relay import StreamState, relay
 from gateway.routing import Decision, NoModels, UnknownModel, probe, profile_for, route
 from gateway.run import Run
 from gateway.runtime import Runtime
-from gateway.safety import asks_for_check, judge_for
+from gateway.safety import Judge, asks_for_check, judge_for
+from gateway.websearch import SearchLoop, asks_for_search, check_can_search, searches_itself, without_search
 from providers import tokens
 from providers.types import Catalogue, Profile
 from providers.wire.request import MessagesRequest
@@ -54,19 +56,9 @@ async def serve_messages(exchange: Exchange, runtime: Runtime) -> None:
         await exchange.answer_json(await probe_answer(exchange, decision))
         return
     targets = plan_targets(decision)
-    grant = await hold(exchange, runtime, principal, decision, targets, estimated)
-    run = Run(
-        exchange=exchange,
-        decision=decision,
-        plan=targets,
-        grant=grant,
-        estimated_input=estimated,
-        writer=runtime.writer,
-        transport=runtime.transport,
-        began=began,
-    )
+    judge = None
     if asks_for_check(decision.request):
-        run.judge = judge_for(
+        judge = judge_for(
             decision,
             profile=profile,
             catalogue=catalogue,
@@ -74,6 +66,17 @@ async def serve_messages(exchange: Exchange, runtime: Runtime) -> None:
             cache=runtime.verdicts,
             serve=functools.partial(answer_in_process, principal, runtime),
         )
+    if asks_for_search(decision.request):
+        native = tuple(
+            planned for planned in targets if searches_itself(decision.request, planned.target, decision.model)
+        )
+        decision = decision if native else replace(decision, request=without_search(decision.request))
+        if not native and asks_for_search(decision.request):
+            await search_in_steps(exchange, runtime, principal, decision, targets, judge)
+            return
+        targets = native or targets
+    run = await begin(exchange, runtime, principal, decision, targets, estimated, began=began)
+    run.judge = judge
     await serve(run, runtime)
 
 
@@ -84,8 +87,44 @@ async def answer_in_process(
     whole answer. Raises what `hold` and `plan_targets` raise."""
     exchange = InProcessExchange()
     estimated = tokens.estimate(decision.request, body_bytes)
-    targets = plan_targets(decision)
-    run = Run(
+    await serve(await begin(exchange, runtime, principal, decision, plan_targets(decision), estimated), runtime)
+    return exchange.status, exchange.answered
+
+
+async def search_in_steps(
+    exchange: Exchange,
+    runtime: Runtime,
+    principal: Principal,
+    decision: Decision,
+    targets: tuple[PlannedTarget, ...],
+    judge: Judge | None,
+) -> None:
+    """Serve a request for web searches by a model whose provider makes none."""
+    backend = check_can_search(decision.model, runtime.search)
+
+    async def step(exchange: Exchange, decision: Decision) -> Run:
+        estimated = tokens.estimate(decision.request, len(decision.request.encode()))
+        run = await begin(exchange, runtime, principal, decision, targets, estimated)
+        run.judge = judge
+        return run
+
+    loop = SearchLoop(exchange, decision, backend=backend, begin=step, serve=lambda run: serve(run, runtime))
+    await loop.run()
+
+
+async def begin(
+    exchange: Exchange,
+    runtime: Runtime,
+    principal: Principal,
+    decision: Decision,
+    targets: tuple[PlannedTarget, ...],
+    estimated: int,
+    *,
+    began: float | None = None,
+) -> Run:
+    """Hold, and make the run that is served under the hold."""
+    began = time.monotonic() if began is None else began
+    return Run(
         exchange=exchange,
         decision=decision,
         plan=targets,
@@ -93,10 +132,8 @@ async def answer_in_process(
         estimated_input=estimated,
         writer=runtime.writer,
         transport=runtime.transport,
-        began=time.monotonic(),
+        began=began,
     )
-    await serve(run, runtime)
-    return exchange.status, exchange.answered
 
 
 async def decide(

@@ -95,6 +95,8 @@ async def _relay_whole(run: Run, upstream: "UpstreamResponse", wire: Wire, plann
     run.decoded(response)
     check = check_for(run.request, planned.target, run.judge)
     answer = await check.whole(response.body) if check else response.body
+    if run.search is not None:
+        answer = await run.search(answer)
     settlement = await run.settle()
     await run.exchange.answer(200, answer, [*run.headers(), *run.cost_header(settlement)])
 
@@ -116,6 +118,8 @@ async def _relay_stream(run: Run, upstream: "UpstreamResponse", wire: Wire, plan
         run.stream_finished()
         if check is not None:
             tail += await check.finish()
+        if run.search is not None:
+            tail = await run.search(tail)
         await run.settle()
         await run.stream.end(tail)
         await _read_to_the_end(chunks)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,9 @@ class Run:
     now: Callable[[], float] = time.monotonic
     judge: "Judge | None" = None
     """What judges the answer's tool calls, where the client asks for it and the target does not do it."""
+    search: Callable[[bytes], Awaitable[bytes]] | None = None
+    """Makes the web searches that a whole answer asks for, before it is settled: gets its last
+    bytes, and gives those to end with."""
     stream: "StreamState | None" = None
     slot: "Slot | None" = None
     task: "asyncio.Task[Any] | None" = None
@@ -63,6 +66,8 @@ class Run:
     answering: bool = False
     """Content of the present attempt has been sent, or is about to be."""
     settled: bool = False
+    settlement: Settlement | None = None
+    """What the ledger made of it; None as well when the ledger did not answer."""
     unsettled: SettleRequest | None = None
     """A settlement that the ledger did not take: the runtime tries again."""
     first_content_at: float | None = None
@@ -171,6 +176,13 @@ class Run:
             max_tokens=self.max_tokens,
         )
 
+    def searched(self) -> None:
+        """CCM has made a web search that the answer asked for: it is charged with it."""
+        reading = self.reading()
+        self._reading = replace(reading, web_searches=reading.web_searches + 1)
+        if self.slot is not None:
+            self.slot.write(self.exchange.request_id, self._reading)
+
     def failed(self, error: GatewayError) -> None:
         self._status = error.status
         self._error_code = error.code
@@ -211,7 +223,7 @@ class Run:
             facts=self.facts(),
         )
         try:
-            settlement: Settlement = await self.writer.settle(request)
+            self.settlement = await self.writer.settle(request)
         except LedgerUnavailable as error:
             log.error("settle_failed", request_id=self.exchange.request_id, error=error.code)
             self.unsettled = request
@@ -224,7 +236,7 @@ class Run:
             self.unsettled = request
             raise
         self.close_slot()
-        return settlement
+        return self.settlement
 
     async def settle_again(self) -> None:
         """Try once more to settle what the ledger did not take; `unsettled` is None when it is over."""
@@ -310,12 +322,15 @@ class Run:
         return headers
 
     def cost_header(self, settlement: Settlement | None) -> Headers:
-        if settlement is None:
-            return []
-        return [(b"x-ccm-cost", f"{settlement.charge // 10**9}.{settlement.charge % 10**9:09d}".encode())]
+        return [] if settlement is None else [cost_header(settlement.charge)]
 
     def _milliseconds(self, since: float) -> int:
         return int((self.now() - since) * 1000)
+
+
+def cost_header(charge: int) -> tuple[bytes, bytes]:
+    """`charge` in nano-USD; the header tells USD."""
+    return (b"x-ccm-cost", f"{charge // 10**9}.{charge % 10**9:09d}".encode())
 
 
 def header_text(text: str) -> bytes:

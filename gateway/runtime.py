@@ -26,6 +26,7 @@ from gateway import metrics
 from gateway.run import Run
 from gateway.safety import VerdictCache
 from providers.catalogue import LiveCatalogue
+from providers.search import backend_named
 from providers.transport import Transport
 
 log = structlog.get_logger("ccm.runtime")
@@ -46,6 +47,9 @@ class Runtime:
         self.transport = Transport(allow_private=settings.ALLOW_PRIVATE_UPSTREAMS)
         self.journal = Journal(settings.JOURNAL_DIR, self.writer.owner)
         self.verdicts = VerdictCache()
+        self.search = backend_named(
+            settings.SEARCH_BACKEND, url=settings.SEARCH_URL, key=settings.SEARCH_KEY, transport=self.transport
+        )
         self.active: set[Run] = set()
         self.unsettled: set[Run] = set()
         """Requests that are over, but which the ledger did not take."""

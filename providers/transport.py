@@ -10,6 +10,7 @@ import errno
 import functools
 import weakref
 from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import aiohttp
@@ -18,7 +19,7 @@ from yarl import URL
 from providers import aws
 from providers.addresses import ForbiddenAddress, public_socket
 from providers.demo import DemoUpstream
-from providers.errors import UpstreamError
+from providers.errors import ProvidersError, UpstreamError
 from providers.google_tokens import GoogleTokens, is_service_account
 from providers.kinds import DEMO, KINDS, Auth
 from providers.types import CredentialSecret, RetryClass, Target, Timeouts, UpstreamFailure
@@ -53,6 +54,26 @@ class UpstreamResponse(Protocol):
     def close(self) -> None:
         """Stop reading: closes the socket at once unless the body was read to its end."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A small HTTP exchange beside the wires. `headers` hold its credential, if it needs one."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes | None = None
+
+
+class FetchFailed(ProvidersError):
+    """A `Call` that got no whole answer; `reason` names no address and no content."""
+
+    code = "fetch_failed"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class Transport:
@@ -131,6 +152,42 @@ class Transport:
             self._google.forget(credential)
         deadline = started + timeouts.total
         return _HttpResponse(response, target, streamed=messages.stream, deadline=deadline, watch=watch)
+
+    async def fetch(self, call: Call, *, seconds: float, limit: int) -> tuple[int, bytes]:
+        """Make `call` and read its answer whole: status and body. Redirects are answers. A connection
+        that was closed under it is tried once more. Raises FetchFailed: no answer within `seconds`,
+        or one of more than `limit` bytes."""
+        try:
+            async with asyncio.timeout(seconds):
+                try:
+                    return await self._fetch(call, seconds, limit)
+                except (aiohttp.ClientError, OSError) as error:
+                    if not _is_reset(error):
+                        raise
+                    return await self._fetch(call, seconds, limit)
+        except TimeoutError:
+            raise FetchFailed(f"no answer within {seconds:g} seconds") from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise FetchFailed(_unreachable(error, Timeouts(connect=seconds))[0]) from error
+
+    async def _fetch(self, call: Call, seconds: float, limit: int) -> tuple[int, bytes]:
+        session, _ = self._session()
+        async with session.request(
+            call.method,
+            # The query is encoded already, and is to arrive as it is.
+            URL(call.url, encoded=True),
+            data=call.body,
+            headers={"accept-encoding": "identity", "user-agent": "ccm", **call.headers},
+            allow_redirects=False,
+            timeout=_client_timeout(seconds),
+        ) as response:
+            body = bytearray()
+            async for piece in response.content.iter_any():
+                body += piece
+                if len(body) > limit:
+                    response.close()
+                    raise FetchFailed(f"an answer of more than {limit} bytes")
+            return response.status, bytes(body)
 
     async def _google_token(
         self, session: aiohttp.ClientSession, target: Target, credential: CredentialSecret | None

@@ -14,6 +14,7 @@ import msgspec
 
 from gateway.routing.types import RequestClass
 from providers.wire.request import Block, MessagesRequest
+from providers.wire.searches import is_web_search
 
 _CLASSES: dict[str, RequestClass] = {name: name for name in get_args(RequestClass) if name}
 MAX_ID = 128
@@ -111,8 +112,7 @@ def probe(request: MessagesRequest) -> bool:
 
 
 def has_web_search(request: MessagesRequest) -> bool:
-    """Whether a tool is the server-side web search. The type tells, the name does not."""
-    return any((tool.type or "").startswith("web_search") for tool in request.tools)
+    return any(is_web_search(tool.type) for tool in request.tools)
 
 
 def has_new_image(request: MessagesRequest) -> bool:

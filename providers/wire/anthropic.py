@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Raw
 
 from providers.errors import UpstreamError
+from providers.kinds import DEMO
 from providers.types import Model, Target, UpstreamFailure, Usage
 from providers.wire.anthropic_errors import broken_answer, failure_in_stream, failure_of_answer
 from providers.wire.anthropic_stream import AnthropicStreamDecoder, renamed
@@ -33,8 +34,24 @@ FORWARDED_ELSEWHERE = ("anthropic-version", "anthropic-beta")
 USER_AGENT = "ccm"
 
 
+SEARCHING = frozenset({ANTHROPIC, DEMO, "openrouter"})
+PASSES_ON = frozenset({"anthropic-compatible", "litellm", "zenmux"})
+"""Servers that may stand before Anthropic's own: with a model of Anthropic's they search. The others
+of this format reject the tool or ignore it (translation.md 1.5, 4.2)."""
+
+
 class AnthropicWire:
     name = "anthropic"
+
+    def searches(
+        self,
+        request: MessagesRequest,  # noqa: ARG002  other wires cannot combine it with everything
+        *,
+        target: Target,
+        model: Model,  # noqa: ARG002  the target's model decides
+    ) -> bool:
+        """See `providers.wire.searches.SearchingWire`."""
+        return target.kind in SEARCHING or (target.kind in PASSES_ON and "claude" in target.actual_model.lower())
 
     def encode(
         self,

@@ -7,19 +7,20 @@ anything else. CCM marks what it signs for other providers (`ccm1:…`) and its 
 from typing import Any
 
 from providers.wire.request import MessagesRequest
+from providers.wire.searches import with_foreign_searches_as_text
 
 SIGNED = "ccm1:"
-SEARCH = "srvtoolu_ccm"
-_MARKS = (SIGNED.encode(), SEARCH.encode())
+_MARK = SIGNED.encode()
 
 
 def without_foreign_blocks(request: MessagesRequest) -> dict[str, Any]:
     """The fields of `request` that have to change so that Anthropic takes it; {} for nearly all
     requests. Thinking of other providers goes; searches of theirs become text."""
-    raw = bytes(request.raw("messages"))
-    if not any(mark in raw for mark in _MARKS):
-        return {}
-    messages = request.value("messages")
+    edited = with_foreign_searches_as_text(request)
+    unchanged: dict[str, Any] = {} if edited is request else {"messages": edited.fields["messages"]}
+    if _MARK not in edited.raw("messages"):
+        return unchanged
+    messages = edited.value("messages")
     changed: list[Any] = []
     lost_before_call = False
     for message in messages:
@@ -39,7 +40,7 @@ def without_foreign_blocks(request: MessagesRequest) -> dict[str, Any]:
     if lost_before_call and request.thinking is not None and request.thinking.type == "enabled":
         # Thinking must come before a call of the present turn, and that call's is another provider's.
         fields["thinking"] = {"type": "disabled"}
-    return fields if changed != messages else {}
+    return fields if changed != messages else unchanged
 
 
 def _type(block: Any) -> str:
@@ -53,12 +54,6 @@ def _native(block: Any) -> Any:
         return None
     if kind == "redacted_thinking" and str(block.get("data") or "").startswith(SIGNED):
         return None
-    if kind == "server_tool_use" and str(block.get("id") or "").startswith(SEARCH):
-        return None
-    if kind == "web_search_tool_result" and str(block.get("tool_use_id") or "").startswith(SEARCH):
-        found = [item for item in block.get("content") or [] if isinstance(item, dict)]
-        lines = [f"{item.get('title') or ''} {item.get('url') or ''}".strip() for item in found]
-        return {"type": "text", "text": "\n".join(["Web search results:", *lines])} if lines else None
     if kind == "text" and any(_is_foreign_citation(each) for each in block.get("citations") or []):
         return {key: value for key, value in block.items() if key != "citations"}
     return block

@@ -38,6 +38,10 @@ class VertexWire:
         name = target.actual_model.removeprefix(PUBLISHER).removeprefix("anthropic/")
         return self._claude if name.startswith("claude") else self._gemini
 
+    def searches(self, request: MessagesRequest, *, target: Target, model: Model) -> bool:
+        """See `providers.wire.searches.SearchingWire`."""
+        return self._wire(target).searches(request, target=target, model=model)
+
     def encode(
         self,
         request: MessagesRequest,
@@ -75,6 +79,16 @@ class _ClaudeOnVertex(AnthropicWire):
     """Anthropic's format, with the model in the address and the version in the body."""
 
     name = "vertex"
+
+    def searches(
+        self,
+        request: MessagesRequest,  # noqa: ARG002  as below
+        *,
+        target: Target,  # noqa: ARG002
+        model: Model,  # noqa: ARG002
+    ) -> bool:
+        """Every Claude there has the first version of the web search tool."""
+        return True
 
     def encode(
         self,

@@ -246,7 +246,8 @@ def test_what_a_model_cannot_do_is_refused_before_it_is_asked(
     tools = [{"type": "web_search_20250305", "name": "web_search"}, TOOL]
     response = post(world, key, body("vertex", tools=tools))
     assert response.status_code == 400
-    assert "cannot search the web and call tools in one request" in response.json()["error"]["message"]
+    assert response.json()["error"]["type"] == "policy_blocked"
+    assert "cannot search the web for this request" in response.json()["error"]["message"]
     assert fakes["vertex"].requests == []
 
 

@@ -40,11 +40,12 @@ def test_bug_077_thinking_that_anthropic_did_not_sign_is_left_out() -> None:
 
 
 def test_searches_of_others_become_text_and_native_ones_stay() -> None:
-    native = json.loads(json.dumps(SEARCH).replace("srvtoolu_ccm1", "srvtoolu_01"))
+    signed = json.dumps(SEARCH).replace('"encrypted_content": ""', '"encrypted_content": "Eqgf"')
+    native = json.loads(signed.replace("srvtoolu_ccm1", "srvtoolu_01"))
     cited = {**text("c"), "citations": [{"type": "web_search_result_location", "url": "u", "encrypted_index": ""}]}
     kept = {**text("c"), "citations": [{"type": "web_search_result_location", "url": "u", "encrypted_index": "E"}]}
     body = sent(("user", "x"), ("assistant", [*SEARCH, cited, *native, kept]))
-    assert body["messages"][1]["content"] == [text("Web search results:\nT https://t"), text("c"), *native, kept]
+    assert body["messages"][1]["content"] == [text("[Searched the web for 'q']\nT https://t"), text("c"), *native, kept]
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,12 @@ def url_of(target: Target, method: str) -> str:
     return f"{base}/{quote(path, safe='/@._-~')}:{method}"
 
 
+def searches(request: MessagesRequest, *, target: Target, model: Model) -> bool:
+    """Whether Google searches for `request`: not beside functions, where the model cannot do both."""
+    functions = functions_of(request, turns_of(request)) if model.tools else NO_FUNCTIONS
+    return not functions or _can_combine(target, family_of(target.actual_model))
+
+
 def _can_combine(target: Target, family: Family) -> bool:
     return family.search_with_tools and target.kind != VERTEX
 

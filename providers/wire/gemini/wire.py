@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from providers.types import Model, Target, UpstreamFailure
 from providers.wire.base import DecodedResponse, OutboundRequest
 from providers.wire.gemini.errors import failure_of_answer
-from providers.wire.gemini.request import body_of, counting_body, url_of
+from providers.wire.gemini.request import body_of, counting_body, searches, url_of
 from providers.wire.gemini.response import decoded_count, decoded_response
 from providers.wire.gemini.stream import GeminiStreamDecoder
 from providers.wire.request import MessagesRequest
@@ -15,6 +15,10 @@ USER_AGENT = "ccm"
 
 class GeminiWire:
     name = "gemini"
+
+    def searches(self, request: MessagesRequest, *, target: Target, model: Model) -> bool:
+        """See `providers.wire.searches.SearchingWire`."""
+        return searches(request, target=target, model=model)
 
     def encode(
         self,

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from providers.wire.openai_chat.history import Block
+from providers.wire.searches import text_of_results
 
 STREAMS = ("stdout", "stderr")
 
@@ -21,6 +22,8 @@ def text_of_server_block(block: Block) -> str:
     if not block.type.endswith("_tool_result"):
         return ""
     content = _content(block)
+    if block.type == "web_search_tool_result":
+        return text_of_results(content)
     if isinstance(content, dict):
         return _lines([str(content[name]) for name in STREAMS if content.get(name)])
     found = [item for item in _items(content) if item.get("url")]

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from providers.types import Model, Target, UpstreamFailure
 from providers.wire.base import DecodedResponse, OutboundRequest
 from providers.wire.openai_responses.errors import failure_of_answer
+from providers.wire.openai_responses.quirks import responses_quirks_of
 from providers.wire.openai_responses.request import body_of, url_of
 from providers.wire.openai_responses.response import decoded_response
 from providers.wire.openai_responses.stream import OpenAIResponsesStreamDecoder
@@ -15,6 +16,16 @@ USER_AGENT = "ccm"
 
 class OpenAIResponsesWire:
     name = "openai_responses"
+
+    def searches(
+        self,
+        request: MessagesRequest,  # noqa: ARG002  other wires cannot combine it with everything
+        *,
+        target: Target,
+        model: Model,  # noqa: ARG002  the server decides
+    ) -> bool:
+        """See `providers.wire.searches.SearchingWire`."""
+        return bool(responses_quirks_of(target.kind).search)
 
     def encode(
         self,

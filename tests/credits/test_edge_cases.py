@@ -22,7 +22,6 @@ class Case:
 
 PAYMENTS = "there are no payments yet; STRIPE_SECRET_KEY is reserved"
 SIGN_UP = "customers cannot sign themselves up yet"
-TO_BE_MAPPED = "to be mapped: its tests are written with the feature"
 
 CRASH = "gateway/test_crash.py"
 MESSAGES = "gateway/test_http_messages.py"
@@ -31,10 +30,12 @@ METERING = "gateway/test_metering.py"
 AWAY = "gateway/test_ledger_away.py"
 WRITER = "credits/test_writer.py"
 WRITER_FAULTS = "credits/test_writer_faults.py"
-SERVICES = "credits/test_services.py"
 SWEEPER = "credits/test_sweeper.py"
 MONEY = "credits/test_money.py"
 GUARDS = "credits/test_guards.py"
+EXPIRY = "credits/test_expiry.py"
+CORRECTIONS = "credits/test_corrections.py"
+BUDGETS = "credits/test_key_budgets.py"
 RACES = "races/test_credits_races.py"
 PROCESS_RACES = "races/test_process_races.py"
 MACHINE = "property/test_credits_machine.py::test_the_ledger_behaves_as_its_model"
@@ -83,15 +84,22 @@ EDGE_CASES = [
     Case("a refund after the credits were spent", (), PAYMENTS),
     Case("a dispute", (f"{WRITER}::test_a_frozen_wallet_holds_nothing",), PAYMENTS),
     Case("the order and expiry of promotions", (f"{WRITER}::test_lots_are_used_up_in_the_designed_order",
-        f"{WRITER}::test_a_priority_comes_before_everything_else"), TO_BE_MAPPED),
-    Case("a correction", (), TO_BE_MAPPED),
+        f"{WRITER}::test_a_priority_comes_before_everything_else",
+        f"{EXPIRY}::test_lots_are_used_by_priority_then_expiry_then_kind_then_age",
+        f"{EXPIRY}::test_only_what_holds_do_not_need_expires_and_the_rest_once_they_are_closed",
+        f"{EXPIRY}::test_no_new_hold_is_made_of_what_has_expired_though_nobody_swept")),
+    Case("a correction", (f"{CORRECTIONS}::test_a_refund_goes_back_into_the_lots_in_reverse",
+        f"{CORRECTIONS}::test_a_lot_that_has_expired_meanwhile_is_reopened_and_expires_again",
+        f"{RACES}::test_refunds_at_once_never_exceed_the_charge")),
     Case("rounding", (f"{MONEY}::test_a_request_is_rounded_up_once",
         f"{MONEY}::test_charges_never_fall_with_more_tokens_and_add_up_within_a_nano")),
     Case("tax-inclusive prices, a changed VAT id", (), PAYMENTS),
     Case("abuse of free credits", (), SIGN_UP),
     Case("a leaked key", (f"{ERRORS}::test_a_revoked_key_is_refused_at_once",
-        f"{RACES}::test_once_a_key_is_revoked_nothing_is_held_with_it"),
-        "a key's own spending cap is to be mapped with key budgets"),
+        f"{RACES}::test_once_a_key_is_revoked_nothing_is_held_with_it",
+        f"{BUDGETS}::test_a_request_beyond_the_limit_is_refused_and_says_which_and_until_when",
+        f"{ERRORS}::test_a_key_at_its_limit_is_told_which_one_and_until_when"),
+        "a key cannot be limited to some models yet"),
     Case("an organisation is deleted that has a balance", (
         f"{GUARDS}::test_money_keeps_organisations_keys_and_wallets_from_being_deleted",)),
     Case("clocks that are wrong", (
@@ -105,15 +113,18 @@ EDGE_CASES = [
 
 PEERS = [
     Case("check, then act: new-api#6609, #5690, one-api#2440, #227, #52", (ADMITS_10, NEVER_OVERSPENT)),
-    Case("budgets beside the balance: litellm#34732, #40095, #27381", (), "budgets of keys are to be mapped"),
+    Case("budgets beside the balance: litellm#34732, #40095, #27381", (
+        f"{RACES}::test_50_holds_for_a_keys_budget_of_10_admit_exactly_10",
+        f"{BUDGETS}::test_what_other_requests_hold_counts_until_they_end",
+        f"{BUDGETS}::test_holds_and_settlements_of_one_batch_share_the_budget")),
     Case("charged after the fact: litellm#26672, #23714", (ADMITS_10,
         f"{WRITER}::test_a_hold_reserves_the_worst_case_and_a_settlement_takes_what_was_used")),
     Case("a cap of each replica's own: bifrost#3547, litellm#42653", (
         f"{PROCESS_RACES}::test_two_processes_hold_and_settle_the_same_requests_once",)),
     Case("a balance below zero, the wrong bucket: sub2api#2011, octopus#234", (
-        f"{GUARDS}::test_the_database_refuses", f"{WRITER}::test_lots_are_used_up_in_the_designed_order")),
+        f"{GUARDS}::test_a_check_refuses", f"{WRITER}::test_lots_are_used_up_in_the_designed_order")),
     Case("counters that drift from the database: litellm#28247, #30460, #36926, #34238, #27735, PR#30039, PR#30684, "
-        "PR#40940", (MACHINE, f"{SERVICES}::test_reconciliation_finds_damage_and_repairs_nothing")),
+        "PR#40940", (MACHINE, "credits/test_reconcile.py::test_a_check_finds_the_damage_and_by_how_much")),
     Case("routing by a budget that is not used up: bifrost#5770", (), "nothing is routed by what was spent"),
     Case("a client leaves: litellm#13245, #35958, PR#33736, PR#37558, PR#36008; new-api#4463, #5235, #7062",
         (LEAVES, FAULTS)),
@@ -130,14 +141,16 @@ PEERS = [
     Case("the breakdown of cache writes at the start only: litellm#42663", (
         f"{ANTHROPIC}::test_usage_of_all_classes",)),
     Case("a record that is dropped: litellm#36426", (FAULTS, LOST_CONNECTION)),
-    Case("response.incomplete billed as zero: new-api#7241", (), "the Responses wire is to be mapped with its tests"),
+    Case("response.incomplete billed as zero: new-api#7241", (
+        "providers/test_openai_responses_stream.py::test_an_incomplete_answer_is_charged_what_it_used",)),
     Case("cache tokens counted twice or not at all: new-api PR#3258, sub2api#2944, #6125, #1303; litellm#11364, "
         "#11789, #11935, PR#37407; OmniRoute PR#2522", (*CACHE_CLASSES, f"{MONEY}::test_a_reading_is_charged_by_class",
         f"{METERING}::test_told_classes_are_taken_as_they_are")),
     Case("negative usage credits the user: octopus#243", (f"{WRITER}::test_a_providers_nonsense_counts_as_nothing",
         f"{MONEY}::test_absurd_counts_are_brought_within_bounds")),
     Case("a price typed for a million tokens taken for one: litellm#20615", (
-        "providers/test_catalogue.py::test_usd_become_whole_nanos_and_come_back",), "prices are to be mapped"),
+        "providers/test_catalogue.py::test_usd_become_whole_nanos_and_come_back",
+        "gateway/test_price_matrix.py::test_each_wire_streamed_and_not_is_charged_by_class_and_tier")),
     Case("deadlocks and lost connections drop a charge: litellm#27989, #6895, PR#34887, PR#24799, #27221, PR#15281, "
         "PR#9690", (LOST_CONNECTION, FAULTS)),
     Case("the request path scans a table: litellm#35766", (), "no query of the request path reads usage records"),

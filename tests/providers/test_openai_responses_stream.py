@@ -169,6 +169,12 @@ def test_bug_104_an_incomplete_answer_says_why(details: Any, reason: str) -> Non
     assert (answer.content, answer.decoder.stop_reason) == ([text("Half")], reason)
 
 
+def test_an_incomplete_answer_is_charged_what_it_used() -> None:
+    usage = {"input_tokens": 5, "output_tokens": 7}
+    answer = whole(feed([*says(0, "Half"), ends("incomplete", incomplete_details=None, usage=usage)]))
+    assert (answer.decoder.usage.input_tokens, answer.decoder.usage.output_tokens) == (5, 7)
+
+
 def test_a_refusal_is_text_and_a_stop_reason() -> None:
     refused = event("response.refusal.delta", output_index=0, content_index=0, delta="I will not.")
     answer = whole(feed([added(0, "message"), refused, done(0, "message"), ends()]))

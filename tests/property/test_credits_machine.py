@@ -159,6 +159,10 @@ class Crash(Exception):
     pass
 
 
+BOOKS = ("R1", "R2", "R3", "R4", "R5", "B")
+"""What holds after every step. That sweepers were here (R8, R11) and guards stand (G) is tested elsewhere."""
+
+
 class LedgerMachine(RuleBasedStateMachine):
     tenant: Tenant
     price = 1000
@@ -431,7 +435,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def the_ledger_reconciles(self) -> None:
         if hasattr(self, "model"):
-            assert [str(finding) for finding in run_checks(self.now) if not finding.ok and finding.check != "R8"] == []
+            assert [str(finding) for finding in run_checks(self.now, BOOKS) if not finding.ok] == []
 
     @invariant()
     def no_transfer_ever_changes(self) -> None:

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from accounts.models import ApiKey, User
 from accounts.services import create_key
-from credits import services
+from credits import guards, services
 from credits.entries import bring_in, open_books
 from credits.expiry import platform_account
 from credits.ledger import Posting
@@ -127,6 +127,15 @@ def revoke(tenant: Tenant) -> None:
 def raw(sql: str, *params: Any) -> None:
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
+
+
+def tampered(sql: str, *params: Any) -> None:
+    """What the database would refuse, with its guards away for the moment."""
+    guards.remove(connection)
+    try:
+        raw(sql, *params)
+    finally:
+        guards.install(connection)
 
 
 async def in_thread(function: Callable[[], T]) -> T:

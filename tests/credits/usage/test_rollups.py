@@ -18,7 +18,7 @@ from credits.usage.reading import snapshot_cursor
 from credits.usage.selectors import By, usage_by, usage_total
 from credits.usage.sessions import sessions_page
 from credits.usage.types import SUM_COLUMNS, Span
-from tests.credits.support import TOKEN, USD, Tenant, new_tenant, raw
+from tests.credits.support import TOKEN, USD, Tenant, new_tenant, raw, tampered
 from tests.credits.usage.support import NOW, captured, charged, differing, use
 from tests.races.test_credits_races import together
 
@@ -187,7 +187,7 @@ def test_every_disagreement_is_reported_and_a_rebuild_mends_what_can_be_mended(c
 
 def test_a_record_that_differs_from_the_ledger_is_no_rollups_fault_and_stays_reported(customer: Tenant):
     use(customer, NOW - DAY)
-    raw("UPDATE credits_usagerecord SET charge = charge + 5, margin = margin + 5")
+    tampered("UPDATE credits_usagerecord SET charge = charge + 5, margin = margin + 5")
     rollups.roll_up(LATER)
     tasks.check_rollups()
     with snapshot_cursor() as cursor:
@@ -247,7 +247,7 @@ def test_no_increment_is_lost_in_a_failed_write(customer: Tenant, monkeypatch):
 def test_cached_tokens_stay_in_their_classes(customer: Tenant):
     """Classes of tokens that overlap are counted twice: each column's sum is the sum of that column."""
     use(customer, NOW)
-    raw(
+    tampered(
         "UPDATE credits_usagerecord SET input_tokens = 1, cache_read_tokens = 20, cache_write_tokens = 300, "
         "cache_write_1h_tokens = 4000, reasoning_tokens = 5, web_searches = 6, first_token_ms = 70"
     )
@@ -262,7 +262,7 @@ def test_cached_tokens_stay_in_their_classes(customer: Tenant):
 def test_sums_larger_than_a_float_holds_are_exact(customer: Tenant):
     for _ in range(3):
         use(customer, NOW)
-    raw("UPDATE credits_usagerecord SET charge = 2000000000000000001, cost = 0, margin = 2000000000000000001")
+    tampered("UPDATE credits_usagerecord SET charge = 2000000000000000001, cost = 0, margin = 2000000000000000001")
     rollups.roll_up(LATER)
     assert usage_total(customer.organization_id, Span.today(NOW)).charge == 6000000000000000003
     assert rolled_charge("hour") == 6000000000000000003

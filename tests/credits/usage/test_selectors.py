@@ -16,7 +16,7 @@ from credits.usage.requests import Cursor, RequestFilters, request_detail, reque
 from credits.usage.selectors import By, platform_usage, spending, usage_by, usage_by_member, usage_total
 from credits.usage.sessions import SessionDetail, session_detail, sessions_page
 from credits.usage.types import Filters, Span
-from tests.credits.support import TOKEN, USD, Tenant, new_tenant, raw
+from tests.credits.support import TOKEN, USD, Tenant, new_tenant, tampered
 from tests.credits.usage.support import NOW, use
 
 HOUR = timedelta(hours=1)
@@ -235,6 +235,6 @@ def test_an_export_holds_one_batch_in_memory(customer: Tenant, monkeypatch):
         use(customer, NOW - number * HOUR)
     lines = export_csv(customer.organization_id, MONTH)
     assert [next(lines).count("\r\n") for _ in range(4)] == [1, 2, 2, 2]
-    raw("UPDATE credits_usagerecord SET model = 'seen'")
+    tampered("UPDATE credits_usagerecord SET model = 'seen'")
     assert next(lines, None) is None
     assert UsageRecord.objects.count() == 6

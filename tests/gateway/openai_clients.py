@@ -45,6 +45,17 @@ output = "5"
 [[models.mappings]]
 provider = "demo"
 actual_model = "demo"
+[[models]]
+name = "native-model"
+context_window = 1000000
+max_output = 32000
+tools = true
+input = "3"
+output = "15"
+[[models.mappings]]
+provider = "anthropic"
+actual_model = "claude-native"
+cost = {{ input = "1", output = "5" }}
 """
 TARGETS = ["anthropic", "openai", "responses"]
 
@@ -71,10 +82,10 @@ class Place:
 
 @contextmanager
 def place(world: World) -> Iterator[Place]:
-    """Adds the models `responses-model` and `demo-target` to `world`."""
+    """Adds the models `responses-model`, `demo-target` and `native-model` (searches itself) to `world`."""
     with fake_responses() as responses:
         world.ccm.import_config(MODELS.format(url=responses.base_url))
         key = world.ccm.create_key("place@example.com", usd="20")
-        for model in ("responses-model", "demo-target"):
+        for model in ("responses-model", "demo-target", "native-model"):
             world.await_model(key, model)
         yield Place(world, responses, key)

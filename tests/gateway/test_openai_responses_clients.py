@@ -213,13 +213,13 @@ def test_a_web_search_on_anthropic(at: Place, client: OpenAI) -> None:
     found = [("A title", "https://example.com/a"), ("Another", "https://example.com/b")]
     at.world.anthropic.brain = always(Reply(blocks=[WebSearch("weather oslo", found), Text("Cold.")]))
     fields: dict[str, Any] = {"tools": [{"type": "web_search", "filters": {"allowed_domains": ["example.com"]}}]}
-    call, message = ask(client, **fields).output
+    call, message = ask(client, "native", **fields).output
     assert (call.action.query, [source.url for source in call.action.sources]) == (
         "weather oslo",
         ["https://example.com/a", "https://example.com/b"],
     )
     assert message.content[0].text == "Cold."
-    kinds = [event["type"] for event in events_of(post(at, client, **fields, stream=True).text)]
+    kinds = [event["type"] for event in events_of(post(at, client, **fields, model="native-model", stream=True).text)]
     assert "response.web_search_call.completed" in kinds
     (tool,) = at.world.anthropic.requests[0].body["tools"]
     assert tool["type"] == "web_search_20250305"

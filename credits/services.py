@@ -164,8 +164,9 @@ def sweep(now: datetime | None = None) -> Sweep:
     left alone: its process lives, another sweep is at it, or it could not be stored just now."""
     now = now or timezone.now()
     settled = _settle_journals(now)
+    mark_overdue(now, journal.standing(settings.JOURNAL_DIR))
+    # Looked at again: while a busy database kept this waiting, streams may have begun their entries.
     journaled = journal.standing(settings.JOURNAL_DIR)
-    mark_overdue(now, journaled)
     needing = Hold.objects.filter(state=HoldState.NEEDS_SETTLEMENT).order_by("updated_at", "pk")
     first = needing.values_list("pk", flat=True)[: SWEEP_LIMIT + len(journaled)]
     settled += _end_all(now, [InterruptOp(id_) for id_ in first if id_ not in journaled])[0]

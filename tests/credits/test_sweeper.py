@@ -77,6 +77,26 @@ def test_a_process_that_lives_but_could_not_renew_its_leases_keeps_its_holds(cus
     assert UsageRecord.objects.get(pk=request_id).charge == 30 * TOKEN
 
 
+def test_an_entry_that_is_made_while_the_sweep_waits_for_the_database_counts(
+    customer: Tenant, journals: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = customer.hold(output=1000)
+    BatchRunner(connection, owner="test", lease_seconds=60, clock=timezone.now).run([HoldOp(request)])
+    journal = Journal(journals, "process")
+    mark = services.mark_overdue
+
+    def waits(*args):
+        slot = journal.open()
+        assert slot is not None
+        slot.write(request.request_id, MeterReading(output=30))
+        return mark(*args)
+
+    monkeypatch.setattr(services, "mark_overdue", waits)
+    assert services.sweep(later()) == services.Sweep(0, 0)
+    assert not UsageRecord.objects.filter(pk=request.request_id).exists()
+    journal.close()
+
+
 def test_control_what_no_journal_knows_is_ended_when_its_lease_has_run_out(customer: Tenant, journals: Path) -> None:
     request_id, journal = journaled_hold(customer, journals)
     die(journal)

@@ -18,8 +18,10 @@ urlpatterns = [
     path("sign-out/", session.SignOut.as_view(), name="sign-out"),
     path("password/", session.PasswordChange.as_view(), name="password-change"),
     path("password/changed/", session.PasswordChanged.as_view(), name="password-changed"),
-    path("keys/", keys.create, name="key-create"),
+    path("keys/", keys.listed, name="keys"),
+    path("keys/new/", keys.create, name="key-create"),
     path("keys/<int:key_id>/revoke/", keys.revoke, name="key-revoke"),
+    path("connect/", keys.connect, name="connect"),
     path("redeem/", credits.redeem, name="redeem"),
     path("favicon.ico", Favicon.as_view(), name="favicon"),
 ]

@@ -66,7 +66,7 @@ def signed_in() -> Callable[[User], Client]:
 def member(organization: Organization, db: None) -> User:
     """A plain member of the customer's organisation, and of no other."""
     user = User.objects.create_user("tom@example.com", PASSWORD)
-    Membership.objects.create(organization=organization, user=user, role=Role.MEMBER)
+    Membership.objects.create(organization=organization, user=user, role=Role.DEVELOPER)
     return user
 
 

@@ -7,7 +7,7 @@ from django.http import Http404, HttpRequest
 from django.urls import reverse
 
 from accounts.permissions import Permission
-from adminui.workspace import Workspace, current_workspace
+from adminui.workspace import Workspace, current_workspace, their_workspaces
 from credits.selectors import balance
 
 
@@ -65,7 +65,7 @@ def context(request: HttpRequest) -> dict[str, Any]:
     url_name = request.resolver_match.url_name if request.resolver_match else ""
     return {
         "workspace": workspace,
-        "workspaces": request.ccm_workspaces,  # type: ignore[attr-defined]
+        "workspaces": their_workspaces(request),
         "navigation": items(workspace, url_name or ""),
         "available": balance(workspace.organization_id).available,
     }

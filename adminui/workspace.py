@@ -56,10 +56,18 @@ def current_workspace(request: HttpRequest) -> Workspace | None:
     None for somebody who is in none. Kept for the rest of the request.
 
     Raises Http404 for an organisation that the user is no member of, as for one that is not there."""
-    if not hasattr(request, "ccm_workspace"):
-        request.ccm_workspaces = workspaces_of(cast(User, request.user))  # type: ignore[attr-defined]
-        request.ccm_workspace = _chosen(request, request.ccm_workspaces)  # type: ignore[attr-defined]
-    return cast("Workspace | None", request.ccm_workspace)
+    kept = vars(request)
+    if "ccm_workspace" not in kept:
+        kept["ccm_workspace"] = _chosen(request, their_workspaces(request))
+    return cast("Workspace | None", kept["ccm_workspace"])
+
+
+def their_workspaces(request: HttpRequest) -> list[Workspace]:
+    """The organisations of who is signed in, their personal one first; read once a request."""
+    kept = vars(request)
+    if "ccm_workspaces" not in kept:
+        kept["ccm_workspaces"] = workspaces_of(cast(User, request.user))
+    return cast("list[Workspace]", kept["ccm_workspaces"])
 
 
 def _chosen(request: HttpRequest, workspaces: list[Workspace]) -> Workspace | None:

@@ -8,7 +8,8 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts import keys
-from accounts.models import ApiKey, Membership, Organization, Role, User
+from accounts.models import ApiKey, Membership, Organization, User
+from accounts.roles import Role
 from accounts.selectors import principal_by_digest
 
 pytestmark = pytest.mark.django_db

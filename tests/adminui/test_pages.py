@@ -9,7 +9,8 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts.models import Membership, Organization, Role, User
+from accounts.models import Membership, Organization, User
+from accounts.roles import Role
 from adminui import throttle
 from credits import services as credits
 from credits.services import ensure_wallet

@@ -1,6 +1,8 @@
 """How the pages write money, token counts and times."""
 
+import json
 from datetime import timedelta
+from typing import Any
 
 from django import template
 
@@ -30,3 +32,17 @@ def duration(time: timedelta) -> str:
             count = seconds // length
             return f"{count} {unit}{'s' if count > 1 else ''}"
     return "less than a minute"
+
+
+@register.filter
+def ms(milliseconds: int | None) -> str:
+    """A request's time, in seconds from the first one on."""
+    if milliseconds is None:
+        return "–"
+    return f"{milliseconds} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.1f} s"
+
+
+@register.filter(name="json")
+def as_json(value: Any) -> str:
+    """For a data attribute; the template escapes it."""
+    return json.dumps(value, separators=(",", ":"))

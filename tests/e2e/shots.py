@@ -61,6 +61,17 @@ def sign_in(page: Page, email: str, password: str, path: str = "/sign-in/") -> N
     page.wait_for_load_state()
 
 
+def visit(page: Page, path: str) -> int:
+    """The status. `first:/path/` is the page that the first link in a table on /path/ leads to."""
+    if not path.startswith("first:"):
+        answer = page.goto(path)
+        return answer.status if answer else 0
+    page.goto(path.removeprefix("first:"))
+    with page.expect_navigation() as navigation:
+        page.locator("tbody a").first.click()
+    return navigation.value.status if navigation.value else 0
+
+
 def shoot(browser: Browser, base_url: str, who: dict[str, str] | None, paths: list[str], folder: Path) -> None:
     for look, options in LOOKS.items():
         context = browser.new_context(base_url=base_url, **options)  # type: ignore[arg-type]
@@ -70,12 +81,11 @@ def shoot(browser: Browser, base_url: str, who: dict[str, str] | None, paths: li
         if who is not None:
             sign_in(page, who["email"], who["password"])
         for path in paths:
-            answer = page.goto(path)
-            name = (path.strip("/").replace("/", "_").replace("?", "_") or "home") + f".{look}.png"
+            status = visit(page, path)
             page.wait_for_load_state("networkidle")
+            name = f"{path.strip('/').replace('/', '_').replace('?', '_').replace(':', '_') or 'home'}.{look}.png"
             page.screenshot(path=folder / name, full_page=True)
             wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-            status = answer.status if answer else 0
             print(f"{status} {path} {look} -> {name}{f'  too wide by {wide} px' if wide > 0 else ''}", file=sys.stderr)
         context.close()
 

@@ -3,8 +3,13 @@
 Users and organisations are registered in `adminui`, where a new one also gets its wallet.
 """
 
+from importlib import import_module
 from typing import Any, ClassVar, cast
 
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
+from allauth.usersessions.models import UserSession
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
@@ -262,4 +267,40 @@ class ApiKeyAdmin(ModelAdmin):
         messages.success(request, f"Revoked: {len(revoked)}. Already revoked: {queryset.count() - len(revoked)}.")
 
     def has_delete_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
+        return False
+
+
+# allauth's own pages: what they hold of people is theirs, and its secrets are nobody's to read.
+for app in ("account", "mfa", "socialaccount", "usersessions"):
+    import_module(f"allauth.{app}.admin")
+for model in (SocialAccount, SocialApp, SocialToken, UserSession, EmailAddress, Authenticator):
+    admin.site.unregister(model)
+
+
+@admin.register(EmailAddress)
+class EmailAddressAdmin(ModelAdmin):
+    """Whose address is known to be theirs; an operator may vouch for one."""
+
+    list_display = ("email", "user", "verified", "primary")
+    list_filter = ("verified",)
+    search_fields = ("email", "user__email")
+    readonly_fields = ("user", "email", "primary")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+
+@admin.register(Authenticator)
+class AuthenticatorAdmin(ModelAdmin):
+    """Second factors. Somebody who has lost theirs, and has proved who they are, gets it deleted here."""
+
+    list_display = ("user", "type", "created_at", "last_used_at")
+    list_filter = ("type",)
+    search_fields = ("user__email",)
+    fields = readonly_fields = ("user", "type", "created_at", "last_used_at")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Authenticator | None = None) -> bool:
         return False

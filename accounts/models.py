@@ -20,7 +20,11 @@ class UserManager(BaseUserManager["User"]):
         return user
 
     def create_superuser(self, email: str, password: str | None = None, **fields: object) -> "User":
-        return self.create_user(email, password, **{**fields, "is_staff": True, "is_superuser": True})
+        from accounts.emails import vouch_for
+
+        user = self.create_user(email, password, **{**fields, "is_staff": True, "is_superuser": True})
+        vouch_for(user)
+        return user
 
 
 class User(AbstractUser):
@@ -110,3 +114,15 @@ class ApiKey(models.Model):
     @property
     def is_active(self) -> bool:
         return self.revoked_at is None and (self.expires_at is None or self.expires_at > timezone.now())
+
+
+class WelcomeGift(models.Model):
+    """That somebody was given the welcome credits. `mailbox` is a keyed digest of the mailbox behind their address:
+    other spellings of it get nothing."""
+
+    user = models.OneToOneField(User, null=True, on_delete=models.SET_NULL, related_name="welcome_gift")
+    mailbox = models.CharField(max_length=64, unique=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return f"{self.user}"

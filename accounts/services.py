@@ -9,6 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts import changes, keys
+from accounts.emails import vouch_for
 from accounts.errors import InvalidAccountData
 from accounts.models import ApiKey, Membership, Organization, User
 from accounts.roles import Role
@@ -17,8 +18,10 @@ from accounts.types import NewKey
 
 @transaction.atomic
 def get_or_create_user(*, email: str, password: str | None = None) -> tuple[User, bool]:
-    """The user with this e-mail address (in any case) and whether it is new. A new user owns
-    a personal organisation. Raises InvalidAccountData for an address that is none."""
+    """The user with this e-mail address (in any case) and whether it is new. A new user owns a personal
+    organisation, and their address counts as verified: who calls this knows them.
+
+    Raises InvalidAccountData for an address that is none."""
     email = email.strip().lower()
     try:
         validate_email(email)
@@ -29,6 +32,7 @@ def get_or_create_user(*, email: str, password: str | None = None) -> tuple[User
         ensure_personal_organization(user=user)
         return user, False
     user = User.objects.create_user(email, password)
+    vouch_for(user)
     ensure_personal_organization(user=user)
     return user, True
 

@@ -11,6 +11,8 @@ from django.urls import reverse
 SIDEBAR: dict[str, tuple[tuple[str, str, str], ...]] = {
     "Customers": (
         ("Users", "accounts.user", "person"),
+        ("E-mail addresses", "account.emailaddress", "alternate_email"),
+        ("Second factors", "mfa.authenticator", "phonelink_lock"),
         ("Groups", "auth.group", "groups"),
         ("Organisations", "accounts.organization", "apartment"),
         ("API keys", "accounts.apikey", "key"),
@@ -72,7 +74,6 @@ UNFOLD: dict[str, Any] = {
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": True,
     "DASHBOARD_CALLBACK": "adminui.operations.dashboard",
-    "LOGIN": {"form": "adminui.forms.OperatorSignInForm"},
     "COLORS": {
         "primary": {
             "50": "#ecfdf7",

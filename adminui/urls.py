@@ -2,7 +2,7 @@ from django.templatetags.static import static
 from django.urls import path
 from django.views.generic import RedirectView
 
-from adminui.views import credits, home, keys, session, usage
+from adminui.views import credits, home, keys, usage
 
 
 class Favicon(RedirectView):
@@ -14,10 +14,8 @@ class Favicon(RedirectView):
 
 urlpatterns = [
     path("", home.home, name="home"),
-    path("sign-in/", session.SignIn.as_view(), name="sign-in"),
-    path("sign-out/", session.SignOut.as_view(), name="sign-out"),
-    path("password/", session.PasswordChange.as_view(), name="password-change"),
-    path("password/changed/", session.PasswordChanged.as_view(), name="password-changed"),
+    path("sign-in/", RedirectView.as_view(pattern_name="account_login", query_string=True), name="sign-in"),
+    path("password/", RedirectView.as_view(pattern_name="account_change_password")),
     path("keys/", keys.listed, name="keys"),
     path("keys/new/", keys.create, name="key-create"),
     path("keys/<int:key_id>/revoke/", keys.revoke, name="key-revoke"),

@@ -207,3 +207,18 @@ def mail(url: str, *, demo: bool) -> Mail:
         starttls=starttls,
         tls=tls,
     )
+
+
+def social_log_ins(credentials: dict[str, tuple[str, str]]) -> tuple[list[str], dict[str, dict[str, object]]]:
+    """The apps and settings of allauth for those of GitHub and Google whose client id and secret are set."""
+    apps, settings = [], {}
+    scopes = {"github": ["user:email"], "google": ["openid", "email"]}
+    for name, (client_id, secret) in credentials.items():
+        if bool(client_id) != bool(secret):
+            missing = "CLIENT_SECRET" if client_id else "CLIENT_ID"
+            raise ImproperlyConfigured(f"{name.upper()}_{missing} is missing: signing in with {name} needs both.")
+        if client_id:
+            apps.append(f"allauth.socialaccount.providers.{name}")
+            app = {"client_id": client_id, "secret": secret}
+            settings[name] = {"APPS": [app], "SCOPE": scopes[name], "VERIFIED_EMAIL": False}
+    return apps, settings

@@ -18,6 +18,7 @@ from ccm_site.env import (
     load_env_file,
     mail,
     search_engine,
+    social_log_ins,
 )
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -43,6 +44,13 @@ ALLOWED_HOSTS = env_list("ALLOWED_HOSTS", "*" if DEMO else "") or [
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
 ALLOW_PRIVATE_UPSTREAMS = env_bool("CCM_ALLOW_PRIVATE_UPSTREAMS", default=DEMO)
 
+SOCIAL_APPS, SOCIALACCOUNT_PROVIDERS = social_log_ins(
+    {
+        name: (env_str(f"{name.upper()}_CLIENT_ID"), env_secret(f"{name.upper()}_CLIENT_SECRET", ""))
+        for name in ("github", "google")
+    }
+)
+
 INSTALLED_APPS = [
     "unfold",
     "django.contrib.admin.apps.SimpleAdminConfig",  # its pages are loaded with the URLs: `/v1` needs none of them
@@ -51,12 +59,19 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "django.contrib.humanize",
     "django_htmx",
+    "adminui",  # before allauth, whose pages are shown with our templates
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.usersessions",
+    "allauth.socialaccount",
+    *SOCIAL_APPS,
     "accounts",
     "credits",
     "providers",
     "gateway",
-    "adminui",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -68,6 +83,8 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "allauth.usersessions.middleware.UserSessionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
 ]
 ROOT_URLCONF = "ccm_site.urls"
@@ -90,7 +107,8 @@ TEMPLATES = [
 DATABASES = {"default": database(env_secret("DATABASE_URL", ""), DATA_DIR / "ccm.sqlite3")}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 REDIS_URL = env_str("REDIS_URL", "redis://127.0.0.1:6379/0")
-CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+# Counts failed sign-ins for all web processes together; it may be away without a page failing.
+CACHES = {"default": {"BACKEND": "ccm_site.cache.ForgivingRedisCache", "LOCATION": REDIS_URL, "KEY_PREFIX": "cache"}}
 
 AUTH_USER_MODEL = "accounts.User"
 AUTH_PASSWORD_VALIDATORS = [
@@ -100,9 +118,36 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
-LOGIN_URL = "sign-in"
+LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "home"
-LOGOUT_REDIRECT_URL = "home"
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+ACCOUNT_ADAPTER = "adminui.signing_up.Adapter"
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
+ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+ACCOUNT_EMAIL_VERIFICATION_BY_CODE_ENABLED = True
+ACCOUNT_EMAIL_VERIFICATION_SUPPORTS_RESEND = True
+ACCOUNT_EMAIL_NOTIFICATIONS = True
+ACCOUNT_PREVENT_ENUMERATION = True
+ACCOUNT_REAUTHENTICATION_REQUIRED = True
+ACCOUNT_LOGOUT_REDIRECT_URL = "home"
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
+ACCOUNT_DEFAULT_HTTP_PROTOCOL = PUBLIC_URL.split(":", 1)[0]
+ACCOUNT_RATE_LIMITS = {"login": "60/m/ip", "login_failed": "20/m/ip,8/5m/key", "signup": "20/h/ip"}
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_TOTP_ISSUER = "CCM"
+MFA_ADAPTER = "adminui.signing_up.MfaAdapter"
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = DEMO
+USERSESSIONS_TRACK_ACTIVITY = False
+SOCIALACCOUNT_ONLY = False
+SOCIALACCOUNT_EMAIL_AUTHENTICATION = True
+SOCIALACCOUNT_EMAIL_AUTHENTICATION_AUTO_CONNECT = True
+# Whether strangers may sign up, and what a new customer is given once their address is verified.
+SIGN_UP = env_bool("CCM_SIGN_UP", default=True)
+WELCOME_NANOS = env_usd("CCM_WELCOME_CREDITS_USD", "0")
 
 SECURE_TLS = PUBLIC_URL.startswith("https://")
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if SECURE_TLS else None

@@ -24,7 +24,7 @@ def redeem(request: HttpRequest, workspace: Workspace) -> HttpResponse:
     """Whoever tries too many codes that are none must wait, whichever organisation they try them for."""
     user = cast(User, request.user)
     form = RedeemForm(request.POST)
-    if throttle.is_blocked(user.email, "", what=throttle.REDEEMING):
+    if throttle.is_blocked(user.email):
         minutes = throttle.WINDOW_SECONDS // 60
         form.add_error("code", f"Too many attempts. Wait {minutes} minutes and try again.")
         return dashboard(request, workspace, redeem_form=form, status=429)
@@ -32,7 +32,7 @@ def redeem(request: HttpRequest, workspace: Workspace) -> HttpResponse:
         try:
             done = promos.redeem(workspace.organization_id, form.cleaned_data["code"], by=user)
         except CreditsError as refusal:
-            throttle.failed(user.email, "", what=throttle.REDEEMING)
+            throttle.failed(user.email)
             form.add_error("code", str(refusal))
         else:
             messages.success(request, thanks(done))

@@ -1,6 +1,8 @@
 from collections.abc import Callable
 from decimal import Decimal
 from itertools import count
+from secrets import token_hex
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -21,6 +23,13 @@ PASSWORD = "a long enough password"
 def _fresh_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test's database starts its catalogue versions anew."""
     monkeypatch.setattr("adminui.catalogue._live", LiveCatalogue())
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(settings: Any) -> None:
+    """What is counted in one test does not count in another."""
+    cache = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": token_hex(8)}
+    settings.CACHES = {"default": cache}
 
 
 @pytest.fixture

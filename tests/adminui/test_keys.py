@@ -107,7 +107,7 @@ def test_revoking_takes_effect_at_once_and_is_shown(customer: User, key: ApiKey,
 def test_visitors_are_sent_to_sign_in(client: Client, organization: Organization, key: ApiKey):
     for answer in (create(client, organization), revoke(client, key)):
         assert answer.status_code == 302
-        assert answer["Location"].startswith(reverse("sign-in"))
+        assert answer["Location"].startswith(reverse("account_login"))
     assert ApiKey.objects.get().is_active
 
 

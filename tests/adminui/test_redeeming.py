@@ -64,7 +64,7 @@ def test_whoever_guesses_must_wait_even_with_a_right_code(
     assert "Too many attempts" in blocked.content.decode()
     assert balance(organization.pk).available == 0
     assert redeem(signed_in(stranger), stranger.personal_organization, code).status_code == 200
-    sign_in = Client().post(reverse("sign-in"), {"username": customer.email, "password": "a long enough password"})
+    sign_in = Client().post(reverse("account_login"), {"login": customer.email, "password": "a long enough password"})
     assert sign_in.status_code == 302, "guessing codes does not lock anybody out of signing in"
 
 
@@ -74,7 +74,7 @@ def test_only_owners_and_admins_redeem_and_only_for_their_own(
     assert redeem(signed_in(stranger), organization, code).status_code == 404
     assert redeem(signed_in(member), organization, code).status_code == 403
     assert reverse("redeem") not in signed_in(member).get("/").content.decode()
-    assert redeem(Client(), organization, code).redirect_chain[0][0].startswith(reverse("sign-in"))
+    assert redeem(Client(), organization, code).redirect_chain[0][0].startswith(reverse("account_login"))
     assert signed_in(customer).get(reverse("redeem")).status_code == 405
     assert balance(organization.pk).available == 0
     Membership.objects.filter(user=member).update(role=Role.ADMIN)

@@ -172,7 +172,7 @@ def test_everybody_of_the_organisation_sees_its_usage(member: User, used: Organi
 
 def test_visitors_are_sent_to_sign_in(client: Client):
     for name in ("usage", "usage-requests", "usage-sessions"):
-        assert client.get(reverse(name))["Location"].startswith(reverse("sign-in"))
+        assert client.get(reverse(name))["Location"].startswith(reverse("account_login"))
 
 
 def test_a_chart_keeps_the_dearest_apart_and_adds_up_the_rest():

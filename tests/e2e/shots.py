@@ -24,7 +24,7 @@ LOOKS = {
     "phone": {"viewport": {"width": 390, "height": 800}, "color_scheme": "light"},
 }
 CUSTOMER = ["/", "/keys/", "/connect/"]
-VISITOR = ["/", "/sign-in/"]
+VISITOR = ["/", "/account/login/", "/account/signup/"]
 SEED = """
 import json, os
 from pathlib import Path
@@ -53,11 +53,11 @@ def demo() -> Iterator[tuple[Ccm, dict[str, dict[str, str]]]]:
         yield ccm, known
 
 
-def sign_in(page: Page, email: str, password: str, path: str = "/sign-in/") -> None:
+def sign_in(page: Page, email: str, password: str, path: str = "/account/login/") -> None:
     page.goto(path)
-    page.locator("input[type=email], input[name=username], input[name=login]").first.fill(email)
-    page.locator("input[type=password]").fill(password)
-    page.locator("main button, form button[type=submit]").first.click()
+    page.locator("input[name=login]").fill(email)
+    page.locator("input[name=password]").fill(password)
+    page.get_by_role("button", name="Sign In", exact=True).click()
     page.wait_for_load_state()
 
 

@@ -1,5 +1,6 @@
 """What the pages show of the catalogue."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from adminui.connect import ConnectModels, choose_models
@@ -35,8 +36,9 @@ def offers(catalogue: Catalogue) -> list[Offer]:
     ]
 
 
-def connect_models(organization_id: int | None = None) -> ConnectModels:
-    """The models for the lines that connect Claude Code, as the organisation's profile says."""
+def connect_models(organization_id: int | None = None, wanted: Mapping[str, str] | None = None) -> ConnectModels:
+    """The models for the lines that connect Claude Code: those that are `wanted`, else as the organisation's profile
+    says."""
     catalogue = current_catalogue()
     own = catalogue.organization_profiles.get(organization_id or 0, Profile())
-    return choose_models(catalogue.models, merge_profiles(own, catalogue.platform_profile))
+    return choose_models(catalogue.models, merge_profiles(own, catalogue.platform_profile), wanted)

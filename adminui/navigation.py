@@ -26,7 +26,7 @@ class Page:
 PAGES = (
     Page("home", "Dashboard", "home"),
     Page("keys", "API keys", "key", Permission.USE_KEYS, under="key-"),
-    Page("connect", "Connect", "plug", Permission.USE_KEYS),
+    Page("connect", "Connect", "plug", Permission.USE_KEYS, under="connect-"),
     Page("usage", "Usage", "chart", Permission.VIEW_USAGE, under="usage-request"),
     Page("usage-sessions", "Sessions", "threads", Permission.VIEW_USAGE, under="usage-session"),
 )

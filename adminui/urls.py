@@ -2,7 +2,7 @@ from django.templatetags.static import static
 from django.urls import path
 from django.views.generic import RedirectView
 
-from adminui.views import credits, home, keys, usage
+from adminui.views import connect, credits, home, keys, usage
 
 
 class Favicon(RedirectView):
@@ -19,7 +19,8 @@ urlpatterns = [
     path("keys/", keys.listed, name="keys"),
     path("keys/new/", keys.create, name="key-create"),
     path("keys/<int:key_id>/revoke/", keys.revoke, name="key-revoke"),
-    path("connect/", keys.connect, name="connect"),
+    path("connect/", connect.page, name="connect"),
+    path("connect/check/", connect.check, name="connect-check"),
     path("usage/", usage.overview, name="usage"),
     path("usage/requests/", usage.requests, name="usage-requests"),
     path("usage/requests/<str:request_id>/", usage.one_request, name="usage-request"),

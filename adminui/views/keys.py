@@ -1,4 +1,4 @@
-"""API keys: listing, making and revoking them, and the lines that connect Claude Code."""
+"""API keys: listing, making and revoking them."""
 
 from typing import cast
 
@@ -48,10 +48,3 @@ def revoke(request: HttpRequest, workspace: Workspace, key_id: int) -> HttpRespo
     if services.revoke_key(key=key):
         messages.success(request, f"The key “{key.name}” is revoked. Requests with it are refused from now on.")
     return redirect("keys")
-
-
-@require_GET
-@workspace_view(Permission.USE_KEYS)
-def connect(request: HttpRequest, workspace: Workspace) -> HttpResponse:
-    snippet = connect_snippet(settings.PUBLIC_URL, None, connect_models(workspace.organization_id))
-    return render(request, "adminui/connect.html", {"snippet": snippet})

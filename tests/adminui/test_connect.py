@@ -53,6 +53,7 @@ def test_the_variables_of_the_newest_client():
         "ANTHROPIC_DEFAULT_SONNET_MODEL": "mid",
         "ANTHROPIC_DEFAULT_HAIKU_MODEL": "small",
         "CLAUDE_CODE_MAX_CONTEXT_TOKENS": "200000",
+        "CLAUDE_CODE_AUTO_COMPACT_WINDOW": "160000",
         "CLAUDE_CODE_DISABLE_1M_CONTEXT": "1",
     }
 
@@ -97,3 +98,16 @@ def test_a_model_that_cannot_serve_is_never_chosen():
     chosen = choose_models(models, Profile(default="glm", background="gone"))
     assert chosen == ConnectModels("glm", "glm", "glm", 100_000)
     assert choose_models({}, Profile(default="gone")) == ConnectModels()
+
+
+def test_every_variable_says_why():
+    for models in (MODELS, ConnectModels(), replace(MODELS, safety=True)):
+        for _, _, why in connect_snippet("https://ccm.example", None, models).explained:
+            assert why.endswith(".")
+
+
+def test_a_model_that_was_picked_serves_its_tier_and_what_cannot_serve_is_passed_over():
+    models = catalogue(model("demo-opus"), model("demo-sonnet", 50_000), model("demo-haiku"), model("gone", price=None))
+    wanted = {"opus": "demo-haiku", "sonnet": "gone", "haiku": "nonsense"}
+    chosen = choose_models(models, Profile(default="demo-opus"), wanted)
+    assert chosen == ConnectModels("demo-haiku", "demo-sonnet", "demo-haiku", 50_000)

@@ -3,7 +3,8 @@
 AccountsError
 ├── InvalidKey            the API key is wrong, unknown, revoked or expired
 ├── AccountsUnavailable   the database did not answer: try again
-└── InvalidAccountData    a value cannot be stored (an e-mail that is none, a name in use)
+├── InvalidAccountData    a value cannot be stored (an e-mail that is none, a name in use)
+└── NotAllowed            a rule is against it (the last owner leaves, an invitation has expired)
 """
 
 
@@ -27,3 +28,10 @@ class AccountsUnavailable(AccountsError):
 class InvalidAccountData(AccountsError):
     status = 400
     code = "invalid_account_data"
+
+
+class NotAllowed(AccountsError):
+    """It may not be done: the text says why, and what may."""
+
+    status = 409
+    code = "not_allowed"

@@ -126,3 +126,47 @@ class WelcomeGift(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user}"
+
+
+class Invitation(models.Model):
+    """Asks somebody into an organisation. The mail holds a token of which only a digest is kept."""
+
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="invitations")
+    email = models.EmailField()
+    role = models.CharField(max_length=10, choices=Role.choices, default=Role.DEVELOPER)
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    invited_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    expires_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True, blank=True, help_text="When it was accepted or withdrawn.")
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("organization", "email"), condition=models.Q(ended_at=None), name="accounts_invited_once"
+            ),
+            models.CheckConstraint(condition=models.Q(role__in=Role.values), name="accounts_invitation_role"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.email} into {self.organization}"
+
+
+class AuditEntry(models.Model):
+    """One sensitive change: who did what to whom. Never changed, and kept when people leave."""
+
+    organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="audit_entries")
+    actor = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    action = models.CharField(max_length=40)
+    subject = models.CharField(max_length=200, blank=True)
+    details = models.CharField(max_length=500, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ("-id",)
+        verbose_name_plural = "audit entries"
+        indexes = (models.Index(fields=("organization", "-id"), name="accounts_audit_of_org"),)
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.subject}"

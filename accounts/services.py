@@ -8,7 +8,7 @@ from django.core.validators import validate_email
 from django.db import transaction
 from django.utils import timezone
 
-from accounts import changes, keys
+from accounts import audit, changes, keys
 from accounts.emails import vouch_for
 from accounts.errors import InvalidAccountData
 from accounts.models import ApiKey, Membership, Organization, User
@@ -60,6 +60,7 @@ def get_or_create_organization(*, name: str, owner: User) -> Organization:
     return organization
 
 
+@transaction.atomic
 def create_key(
     *, organization: Organization, name: str, created_by: User | None, expires_at: datetime | None = None
 ) -> NewKey:
@@ -76,13 +77,17 @@ def create_key(
         last_four=secret[-4:],
         expires_at=expires_at,
     )
+    audit.record(organization.pk, created_by, "made the API key", name)
     changes.publish(changes.KEY, key.digest)
     return NewKey(id=key.pk, secret=secret, masked=key.masked)
 
 
-def revoke_key(*, key: ApiKey) -> bool:
+@transaction.atomic
+def revoke_key(*, key: ApiKey, by: User | None = None) -> bool:
     """Revoke `key` at once; False when it already was."""
-    revoked = ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now())
+    revoked = ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now()) == 1
+    if revoked:
+        audit.record(key.organization_id, by, "revoked the API key", key.name)
     key.refresh_from_db()
     changes.publish(changes.KEY, key.digest)
-    return revoked == 1
+    return revoked

@@ -2,6 +2,12 @@
 
 from django import forms
 
+from accounts.roles import Role
+
+ROLES_EXPLAINED = (
+    "Owners and admins manage everything; developers make their own keys and see usage; billing sees usage and pays."
+)
+
 
 class CreateKeyForm(forms.Form):
     name = forms.CharField(
@@ -19,3 +25,12 @@ class RedeemForm(forms.Form):
             attrs={"placeholder": "XXXX-XXXX-XXXX-XXXX", "autocomplete": "off", "spellcheck": "false"}
         ),
     )
+
+
+class OrganizationForm(forms.Form):
+    name = forms.CharField(max_length=120, label="Name", widget=forms.TextInput(attrs={"autocomplete": "organization"}))
+
+
+class InviteForm(forms.Form):
+    email = forms.EmailField(label="E-mail address", widget=forms.EmailInput(attrs={"autocomplete": "off"}))
+    role = forms.ChoiceField(label="Role", choices=Role.choices, initial=Role.DEVELOPER, help_text=ROLES_EXPLAINED)

@@ -2,7 +2,7 @@ from django.templatetags.static import static
 from django.urls import path
 from django.views.generic import RedirectView
 
-from adminui.views import connect, credits, home, keys, usage
+from adminui.views import connect, credits, home, keys, organization, usage
 
 
 class Favicon(RedirectView):
@@ -27,6 +27,15 @@ urlpatterns = [
     path("usage/export.<str:form>", usage.export, name="usage-export"),
     path("usage/sessions/", usage.sessions, name="usage-sessions"),
     path("usage/sessions/<path:session_id>/", usage.one_session, name="usage-session"),
+    path("organization/", organization.page, name="organization"),
+    path("organization/name/", organization.rename, name="organization-rename"),
+    path("organization/invite/", organization.invite, name="organization-invite"),
+    path("organization/invitations/<int:invitation_id>/withdraw/", organization.withdraw, name="organization-withdraw"),
+    path("organization/members/<int:user_id>/role/", organization.change_role, name="organization-role"),
+    path("organization/members/<int:user_id>/remove/", organization.remove, name="organization-remove"),
+    path("organization/log/", organization.log, name="organization-log"),
+    path("organizations/new/", organization.create, name="organizations-new"),
+    path("invitations/<str:token>/", organization.accept, name="invitation"),
     path("redeem/", credits.redeem, name="redeem"),
     path("favicon.ico", Favicon.as_view(), name="favicon"),
 ]

@@ -45,6 +45,6 @@ def create(request: HttpRequest, workspace: Workspace) -> HttpResponse:
 @workspace_view(Permission.USE_KEYS)
 def revoke(request: HttpRequest, workspace: Workspace, key_id: int) -> HttpResponse:
     key = own_key(workspace, key_id)
-    if services.revoke_key(key=key):
+    if services.revoke_key(key=key, by=cast(User, request.user)):
         messages.success(request, f"The key “{key.name}” is revoked. Requests with it are refused from now on.")
     return redirect("keys")

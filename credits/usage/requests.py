@@ -7,8 +7,12 @@ from typing import Any
 
 from django.db.models import Max, Q, QuerySet, Sum
 
+from credits import tiers
 from credits.correction_models import Correction
+from credits.explanations import explained
+from credits.models import PriceSnapshot as PriceRow
 from credits.models import UsageRecord
+from credits.types import MeterReading, PriceSnapshot
 from credits.usage.models import RollupPeriod, SessionSlice, UsageArchive, UsageRollup
 from credits.usage.reading import not_rolled_up, snapshot
 from credits.usage.types import HOUR, Filters, Span
@@ -64,8 +68,11 @@ class RequestDetail:
     model: str
     requested_model: str
     route: str
-    why: list[Any]
+    explanation: dict[str, Any]
+    """What types.Explanation says: `rules` and more."""
     provider: str
+    actual_model: str
+    attempts: list[dict[str, Any]]
     status: int
     error_code: str
     stop_reason: str
@@ -86,9 +93,28 @@ class RequestDetail:
     web_searches: int
     usage_source: str
     charge: int
+    refunded: int
+    price: PriceSnapshot
+
+    @property
+    def reading(self) -> MeterReading:
+        """The tokens that were charged."""
+        return MeterReading(
+            input=self.input_tokens,
+            cache_read=self.cache_read_tokens,
+            cache_write=self.cache_write_tokens,
+            cache_write_1h=self.cache_write_1h_tokens,
+            output=self.output_tokens,
+            reasoning=self.reasoning_tokens,
+            web_searches=self.web_searches,
+        )
 
 
-DETAIL_COLUMNS = tuple(field.name for field in fields(RequestDetail))
+# What is not read as it stands: the rest of the fields name their columns.
+DERIVED = {"explanation", "refunded", "price"}
+DETAIL_COLUMNS = tuple(field.name for field in fields(RequestDetail) if field.name not in DERIVED)
+# Of an attempt, what a customer may know.
+ATTEMPT_FIELDS = ("provider", "model", "ms", "error", "status")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +177,19 @@ def _refunded(request_ids: Sequence[str]) -> dict[str, int]:
 def request_detail(organization_id: int, request_id: str) -> RequestDetail | None:
     """None for a request that is not there, or another tenant's."""
     records = UsageRecord.objects.filter(organization_id=organization_id, request_id=request_id)
-    row = records.values(*DETAIL_COLUMNS).first()
-    return RequestDetail(**row) if row else None
+    row = records.values(*DETAIL_COLUMNS, "why", "price_snapshot_id").first()
+    if row is None:
+        return None
+    row["explanation"] = explained(row.pop("why"))
+    row["price"] = stored_price(row.pop("price_snapshot_id"))
+    row["refunded"] = _refunded([request_id]).get(request_id, 0)
+    row["attempts"] = [{name: each[name] for name in ATTEMPT_FIELDS if name in each} for each in row["attempts"]]
+    return RequestDetail(**row)
+
+
+def stored_price(pk: int) -> PriceSnapshot:
+    row = PriceRow.objects.values_list(*PriceRow.COLUMNS).get(pk=pk)
+    return PriceSnapshot(*row[:-1], tiers=tiers.read(row[-1]))
 
 
 def _filtered(

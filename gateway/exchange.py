@@ -40,6 +40,7 @@ class Exchange:
         "disconnected",
         "finished",
         "headers",
+        "limit_headers",
         "method",
         "path",
         "query",
@@ -55,6 +56,8 @@ class Exchange:
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
         self.request_id = new_request_id()
+        self.limit_headers: Headers = []
+        """What every answer tells of the client's limits."""
         self.started = False
         self.finished = False
         self.disconnected = False
@@ -110,7 +113,12 @@ class Exchange:
             {
                 "type": "http.response.start",
                 "status": status,
-                "headers": [*headers, (b"request-id", request_id), (b"x-ccm-request-id", request_id)],
+                "headers": [
+                    *headers,
+                    *self.limit_headers,
+                    (b"request-id", request_id),
+                    (b"x-ccm-request-id", request_id),
+                ],
             }
         )
 

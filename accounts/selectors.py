@@ -5,7 +5,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts.errors import AccountsUnavailable
-from accounts.models import ApiKey, Membership, Organization, Role, User
+from accounts.models import ApiKey, Membership, Organization, User
 from accounts.types import Principal
 
 
@@ -43,7 +43,9 @@ def active_keys(organization: Organization) -> QuerySet[ApiKey]:
     return keys.exclude(expires_at__lte=now)
 
 
-def is_manager(organization_id: int, user_id: int | None) -> bool:
-    """Whether the user is an owner or admin of the organisation."""
-    managers = Membership.objects.filter(organization_id=organization_id, role__in=(Role.OWNER, Role.ADMIN))
-    return user_id is not None and managers.filter(user_id=user_id).exists()
+def role_in(organization_id: int, user_id: int | None) -> str:
+    """The user's role in the organisation, "" for none."""
+    if user_id is None:
+        return ""
+    roles = Membership.objects.filter(organization_id=organization_id, user_id=user_id).values_list("role", flat=True)
+    return roles.first() or ""

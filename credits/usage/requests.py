@@ -1,18 +1,17 @@
 """Single requests, the newest first, page by page."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from django.db.models import Max, Q, QuerySet, Sum
 
-from credits import tiers
 from credits.correction_models import Correction
 from credits.explanations import explained
-from credits.models import PriceSnapshot as PriceRow
-from credits.models import UsageRecord
-from credits.types import MeterReading, PriceSnapshot
+from credits.models import PriceSnapshot, UsageRecord
+from credits.rating import PriceLine, price_lines
+from credits.types import MeterReading
 from credits.usage.models import RollupPeriod, SessionSlice, UsageArchive, UsageRollup
 from credits.usage.reading import not_rolled_up, snapshot
 from credits.usage.types import HOUR, Filters, Span
@@ -68,11 +67,8 @@ class RequestDetail:
     model: str
     requested_model: str
     route: str
-    explanation: dict[str, Any]
-    """What types.Explanation says: `rules` and more."""
     provider: str
     actual_model: str
-    attempts: list[dict[str, Any]]
     status: int
     error_code: str
     stop_reason: str
@@ -93,28 +89,32 @@ class RequestDetail:
     web_searches: int
     usage_source: str
     charge: int
-    refunded: int
-    price: PriceSnapshot
+    attempts: list[dict[str, Any]]
+    explanation: dict[str, Any] = field(default_factory=dict)
+    """What types.Explanation says: `rules` and more."""
+    lines: Sequence[PriceLine] = ()
+    refunds: Sequence["Refund"] = ()
 
     @property
-    def reading(self) -> MeterReading:
-        """The tokens that were charged."""
-        return MeterReading(
-            input=self.input_tokens,
-            cache_read=self.cache_read_tokens,
-            cache_write=self.cache_write_tokens,
-            cache_write_1h=self.cache_write_1h_tokens,
-            output=self.output_tokens,
-            reasoning=self.reasoning_tokens,
-            web_searches=self.web_searches,
-        )
+    def why(self) -> list[Any]:
+        """The routing rules in the order in which they were asked."""
+        return list(self.explanation["rules"])
 
 
-# What is not read as it stands: the rest of the fields name their columns.
-DERIVED = {"explanation", "refunded", "price"}
-DETAIL_COLUMNS = tuple(field.name for field in fields(RequestDetail) if field.name not in DERIVED)
-# Of an attempt, what a customer may know.
-ATTEMPT_FIELDS = ("provider", "model", "ms", "error", "status")
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """What an operator gave back for a request, in nanos."""
+
+    amount: int
+    at: datetime
+    reason: str
+
+
+MADE = {"explanation", "lines", "refunds"}
+"""What is read elsewhere: the other fields are named by their columns."""
+DETAIL_COLUMNS = tuple(each.name for each in fields(RequestDetail) if each.name not in MADE)
+ATTEMPT_KEYS = ("provider", "model", "ms", "status", "error")
+"""What a customer is told of an attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,16 +180,27 @@ def request_detail(organization_id: int, request_id: str) -> RequestDetail | Non
     row = records.values(*DETAIL_COLUMNS, "why", "price_snapshot_id").first()
     if row is None:
         return None
-    row["explanation"] = explained(row.pop("why"))
-    row["price"] = stored_price(row.pop("price_snapshot_id"))
-    row["refunded"] = _refunded([request_id]).get(request_id, 0)
-    row["attempts"] = [{name: each[name] for name in ATTEMPT_FIELDS if name in each} for each in row["attempts"]]
-    return RequestDetail(**row)
+    price = PriceSnapshot.objects.get(pk=row.pop("price_snapshot_id")).as_type()
+    row["attempts"] = [{key: each[key] for key in ATTEMPT_KEYS if key in each} for each in row["attempts"]]
+    detail = RequestDetail(explanation=explained(row.pop("why")), **row)
+    refunds = Correction.objects.filter(hold_id=request_id).order_by("created_at")
+    return replace(
+        detail,
+        lines=price_lines(_reading(detail), price),
+        refunds=[Refund(each.amount, each.created_at, each.reason) for each in refunds],
+    )
 
 
-def stored_price(pk: int) -> PriceSnapshot:
-    row = PriceRow.objects.values_list(*PriceRow.COLUMNS).get(pk=pk)
-    return PriceSnapshot(*row[:-1], tiers=tiers.read(row[-1]))
+def _reading(detail: RequestDetail) -> MeterReading:
+    return MeterReading(
+        input=detail.input_tokens,
+        cache_read=detail.cache_read_tokens,
+        cache_write=detail.cache_write_tokens,
+        cache_write_1h=detail.cache_write_1h_tokens,
+        output=detail.output_tokens,
+        reasoning=detail.reasoning_tokens,
+        web_searches=detail.web_searches,
+    )
 
 
 def _filtered(

@@ -9,7 +9,6 @@ import pytest
 
 from accounts.models import ApiKey, Organization
 from accounts.services import create_key
-from credits import rating
 from credits.models import UsageRecord
 from credits.types import Explanation
 from credits.usage import rollups
@@ -164,7 +163,6 @@ def test_one_request_says_everything_but_what_it_cost_the_operator(customer: Ten
     assert detail is not None
     assert (detail.charge, detail.explanation, detail.client) == (10 * TOKEN, {"rules": rules}, "claude-cli")
     assert detail.attempts == [{"provider": "p", "model": "a", "ms": 5, "error": "timeout"}]
-    assert rating.charge(detail.reading, detail.price) == detail.charge
     assert not hasattr(detail, "cost")
     assert not hasattr(detail, "margin")
     assert request_detail(stranger.organization_id, request_id) is None

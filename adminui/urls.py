@@ -2,6 +2,7 @@ from django.templatetags.static import static
 from django.urls import path
 from django.views.generic import RedirectView
 
+from adminui.api.app import api
 from adminui.views import credits, home, keys, session, usage
 
 
@@ -29,5 +30,6 @@ urlpatterns = [
     path("usage/sessions/", usage.sessions, name="usage-sessions"),
     path("usage/sessions/<path:session_id>/", usage.one_session, name="usage-session"),
     path("redeem/", credits.redeem, name="redeem"),
+    path("api/v1/", api.urls),
     path("favicon.ico", Favicon.as_view(), name="favicon"),
 ]

@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 import zlib
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 import msgspec
@@ -84,12 +84,7 @@ class Exchange:
         if size > MAX_BODY_BYTES:
             raise _too_large()
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        encoding = self.headers.get("content-encoding", "identity").lower()
-        if encoding == "identity":
-            return body
-        if encoding != "gzip":
-            raise invalid_request(f"content-encoding: {encoding!r} is not supported; send gzip or none.")
-        return _gunzip(body)
+        return decompressed(body, self.headers)
 
     def read_request(self, body: bytes) -> MessagesRequest:
         """The request in `body`. Raises InvalidRequest."""
@@ -158,6 +153,18 @@ class InProcessExchange(Exchange):
     async def _keep(self, message: MutableMapping[str, Any]) -> None:
         self.status = message.get("status", self.status)
         self.answered += message.get("body", b"")
+
+
+def decompressed(body: bytes, headers: Mapping[str, str]) -> bytes:
+    """A request's body as its headers (in lower case) say that it is packed. Raises GatewayError."""
+    encoding = headers.get("content-encoding", "identity").lower()
+    if len(body) > MAX_BODY_BYTES:
+        raise _too_large()
+    if encoding == "identity":
+        return body
+    if encoding != "gzip":
+        raise invalid_request(f"content-encoding: {encoding!r} is not supported; send gzip or none.")
+    return _gunzip(body)
 
 
 def _too_large() -> GatewayError:

@@ -102,18 +102,28 @@ async def serve_asked(exchange: Exchange, runtime: Runtime, asked: Asked, lease:
             cache=runtime.verdicts,
             serve=functools.partial(answer_in_process, asked.principal, runtime, lease),
         )
-    if asks_for_search(decision.request):
-        native = tuple(
-            planned for planned in targets if searches_itself(decision.request, planned.target, decision.model)
-        )
-        decision = decision if native else replace(decision, request=without_search(decision.request))
-        if not native and asks_for_search(decision.request):
-            await search_in_steps(exchange, runtime, asked.principal, decision, targets, judge, lease)
-            return
-        targets = native or targets
+    decision, targets = for_searches(decision, targets)
+    if asks_for_search(decision.request) and not searches_natively(decision, targets):
+        await search_in_steps(exchange, runtime, asked.principal, decision, targets, judge, lease)
+        return
     run = await begin(exchange, runtime, asked.principal, decision, targets, asked.estimated, began=asked.began)
     run.judge, run.lease = judge, lease
     await serve(run, runtime)
+
+
+def for_searches(decision: Decision, targets: tuple[PlannedTarget, ...]) -> tuple[Decision, tuple[PlannedTarget, ...]]:
+    """Of a request for web searches: the targets that make them, where there are any; else all of them,
+    and the request without a search that it only offers."""
+    if not asks_for_search(decision.request):
+        return decision, targets
+    native = tuple(planned for planned in targets if searches_itself(decision.request, planned.target, decision.model))
+    if native:
+        return decision, native
+    return replace(decision, request=without_search(decision.request)), targets
+
+
+def searches_natively(decision: Decision, targets: tuple[PlannedTarget, ...]) -> bool:
+    return any(searches_itself(decision.request, planned.target, decision.model) for planned in targets)
 
 
 async def answer_in_process(

@@ -21,19 +21,19 @@ def change(*, owner: Owner, profile: Profile, by: Author, catalogue: Catalogue, 
     """Let a customer's `profile` be the owner's; the number of the newest version. It chooses among the
     models that the operator offers, and nothing else. Raises InvalidProfile, and ProfileConflict when
     the newest version is not `expected`."""
-    _check(profile, catalogue)
-    return profiles.set_profile(owner=owner, profile=profile, by=by, expected=expected)
+    return profiles.set_profile(owner=owner, profile=checked(profile, catalogue), by=by, expected=expected)
 
 
 def revert(*, owner: Owner, number: int, by: Author, catalogue: Catalogue) -> int:
     """Go back to version `number`, as a new version. Raises UnknownVersion, and InvalidProfile when it names
     what is not offered any more."""
-    profile = profiles.profile_with(profiles.version(owner, number).values)
-    _check(profile, catalogue)
+    profile = checked(profiles.profile_with(profiles.version(owner, number).values), catalogue)
     return profiles.set_profile(owner=owner, profile=profile, by=by, reverts=number)
 
 
-def _check(profile: Profile, catalogue: Catalogue) -> None:
+def checked(profile: Profile, catalogue: Catalogue) -> Profile:
+    """The same profile, when it may be a customer's. Raises InvalidProfile."""
     found = problems(profile, catalogue, only_offered=True)
     if found:
         raise InvalidProfile(found)
+    return profile

@@ -23,6 +23,7 @@ from credits.selectors import holds_by_state
 from credits.services import sweep
 from credits.writer import LedgerWriter
 from gateway import metrics
+from gateway.errors import unavailable
 from gateway.limits import Limiter, Load
 from gateway.run import Run
 from gateway.safety import VerdictCache
@@ -37,6 +38,16 @@ GAUGE_SECONDS = 15.0
 TICK_SECONDS = 0.5
 CHECKPOINT_TICKS = 6
 SETTLE_AGAIN_SECONDS = 2.0
+
+
+_running: "Runtime | None" = None
+
+
+def running() -> "Runtime":
+    """This process's runtime. Raises GatewayError (503) where there is none: in a command, or before the start."""
+    if _running is None:
+        raise unavailable("CCM is not serving requests here. Please try again.")
+    return _running
 
 
 class Runtime:
@@ -68,6 +79,8 @@ class Runtime:
 
     async def start(self) -> None:
         """Raises nothing when the database is down: the process serves 503 until it is back."""
+        global _running
+        _running = self
         self.writer.start()
         await self.transport.start()
         await self._refresh_catalogue()
@@ -83,6 +96,8 @@ class Runtime:
             self._tasks.append(asyncio.create_task(_logged(coroutine)))
 
     async def close(self) -> None:
+        global _running
+        _running = None
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('accounts', '0002_limits_and_allowed_models'),
+        ('accounts', '0003_limits_and_allowed_models'),
         ('providers', '0002_price_book'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]

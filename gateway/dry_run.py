@@ -52,6 +52,7 @@ async def dry_run(runtime: Runtime, principal: Principal, headers: Mapping[str, 
         "rules": decision.trail,
         "warnings": decision.warnings,
         "request_class": decision.request_class,
+        "session_id": decision.session_id,
         "profile": profile_lines(merged),
         "request": Raw(sent_on.encode()),
     }

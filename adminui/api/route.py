@@ -37,6 +37,7 @@ class RouteOut(Schema):
     rules: list[RuleOut]
     warnings: list[str]
     request_class: str
+    session_id: str
     profile: dict[str, Any]
     request: dict[str, Any]
 

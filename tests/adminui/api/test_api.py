@@ -30,6 +30,13 @@ def key(world: World, email: str) -> str:
     return world.ccm.create_key(email)
 
 
+@pytest.fixture(scope="module")
+def reader(world: World) -> str:
+    """A key of a customer that no test here changes anything of."""
+    world.make_default("anthropic")
+    return world.ccm.create_key("reader@example.com")
+
+
 def set_routes(world: World, key: str, scope: str = "organization", **profile: Any) -> Any:
     return data(api(world, "PUT", "/routing", key, json={"scope": scope, "profile": profile}))
 
@@ -55,14 +62,14 @@ def test_without_a_key_nothing_is_told(world: World, path: str):
         assert answer.headers["request-id"] == answer.json()["request_id"]
 
 
-def test_either_header_will_do(world: World, key: str):
-    assert api(world, "GET", "/routing", "", headers={"x-api-key": key}).status_code == 200
-    assert api(world, "GET", "/routing", key).status_code == 200
+def test_either_header_will_do(world: World, reader: str):
+    assert api(world, "GET", "/routing", "", headers={"x-api-reader": reader}).status_code == 200
+    assert api(world, "GET", "/routing", reader).status_code == 200
 
 
-def test_what_is_not_there_is_404_in_json(world: World, key: str):
-    for path in ("/generation?id=req_0", "/generation?id=%00", "/routing/versions?scope=key&key_id=999999"):
-        answer = api(world, "GET", path, key)
+def test_what_is_not_there_is_404_in_json(world: World, reader: str):
+    for path in ("/generation?id=req_0", "/generation?id=%00", "/routing/versions?scope=reader&key_id=999999"):
+        answer = api(world, "GET", path, reader)
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, 404), answer.text
 
 
@@ -143,18 +150,18 @@ def test_who_read_an_older_version_changes_nothing(world: World, key: str):
         ({"colour": "red"}, "profile.colour"),
     ],
 )
-def test_what_cannot_work_is_named_by_its_field(world: World, key: str, profile: dict[str, Any], field: str):
-    answer = api(world, "PUT", "/routing", key, json={"profile": profile})
+def test_what_cannot_work_is_named_by_its_field(world: World, reader: str, profile: dict[str, Any], field: str):
+    answer = api(world, "PUT", "/routing", reader, json={"profile": profile})
     assert answer.status_code == 400
     error = answer.json()["error"]
     assert list(error["metadata"]["fields"]) == [field]
     assert field in error["message"]
-    assert data(api(world, "GET", "/routing", key))["organization"]["version"] == 0
+    assert data(api(world, "GET", "/routing", reader))["organization"]["version"] == 0
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b"null", b'{"profile": 1}', b"\xff"])
-def test_a_body_that_is_none_is_refused(world: World, key: str, body: bytes):
-    answer = api(world, "PUT", "/routing", key, content=body, headers={"content-type": "application/json"})
+def test_a_body_that_is_none_is_refused(world: World, reader: str, body: bytes):
+    answer = api(world, "PUT", "/routing", reader, content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 400, answer.text
     assert answer.json()["error"]["metadata"]["type"] == "invalid_request_error"
 
@@ -241,12 +248,12 @@ def test_the_dry_run_decides_as_the_request_is_served(world: World, key: str):
         assert found["explanation"]["from"] == (told["profile"].get(route, {}).get("from"))
 
 
-def test_the_dry_run_takes_what_messages_takes(world: World, key: str):
+def test_the_dry_run_takes_what_messages_takes(world: World, reader: str):
     packed = gzip.compress(json.dumps(HELLO).encode())
-    answer = api(world, "POST", "/route", key, content=packed, headers={"content-encoding": "gzip"})
+    answer = api(world, "POST", "/route", reader, content=packed, headers={"content-encoding": "gzip"})
     assert answer.json()["route"] == "default"
     large = {**HELLO, "messages": [{"role": "user", "content": "x" * 5_000_000}]}
-    assert api(world, "POST", "/route", key, json=large).status_code == 200
+    assert api(world, "POST", "/route", reader, json=large).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -258,9 +265,9 @@ def test_the_dry_run_takes_what_messages_takes(world: World, key: str):
         ([], "JSON object"),
     ],
 )
-def test_the_dry_run_refuses_as_messages_does(world: World, key: str, body: Any, text: str):
-    told = api(world, "POST", "/route", key, json=body)
-    headers = {"authorization": f"Bearer {key}"}
+def test_the_dry_run_refuses_as_messages_does(world: World, reader: str, body: Any, text: str):
+    told = api(world, "POST", "/route", reader, json=body)
+    headers = {"authorization": f"Bearer {reader}"}
     served = httpx.post(f"{world.ccm.url}/v1/messages", json=body, headers=headers, timeout=60, trust_env=False)
     assert told.status_code == served.status_code == 400
     assert text in told.json()["error"]["message"]

@@ -35,8 +35,6 @@ DAY = timedelta(days=1)
 TIERS = [
     {"above": 500, "input": "6", "output": "30", "cache_read": "0.6", "cache_write": "7.5", "cache_write_1h": "12"}
 ]
-    {"above": 500, "input": "6", "output": "30", "cache_read": "0.6", "cache_write": "7.5", "cache_write_1h": "12"}
-]
 
 
 @pytest.fixture

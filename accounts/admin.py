@@ -1,6 +1,6 @@
 """The operators' pages for people, organisations and API keys.
 
-Users and organisations are registered in `adminui`, where a new one also gets its wallet.
+They are registered in `adminui`, where a new user or organisation also gets its wallet, and a key its models.
 """
 
 from importlib import import_module
@@ -23,11 +23,13 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action, display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from accounts import changes, services
-from accounts.models import ApiKey, Membership, Organization, User
+from accounts import services
+from accounts.models import LIMIT_COLUMNS, ApiKey, Membership, Organization, User
 from accounts.types import NewKey
 
 admin.site.unregister(Group)
+
+LIMIT_ROWS = (("limit_requests", "limit_concurrency"), ("limit_tokens", "limit_input_tokens", "limit_output_tokens"))
 
 
 @admin.register(Group)
@@ -131,6 +133,14 @@ class OrganizationAdmin(ModelAdmin):
     list_filter = (("personal_owner", admin.EmptyFieldListFilter),)
     readonly_fields = ("personal_owner", "created_at")
     inlines = (MembershipInline,)
+    fieldsets = (
+        (None, {"fields": ("name", "personal_owner", "created_at")}),
+        ("Limits of all its keys together", {"classes": ("collapse",), "fields": LIMIT_ROWS}),
+    )
+
+    def save_model(self, request: HttpRequest, obj: Organization, form: forms.ModelForm, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        services.announce(obj)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Organization]:
         organizations = super().get_queryset(request).select_related("personal_owner")
@@ -176,7 +186,7 @@ class AddKeyRequest(HttpRequest):
 class ApiKeyForm(forms.ModelForm):
     class Meta:
         model = ApiKey
-        fields = ("organization", "name", "expires_at")
+        fields = ("organization", "name", "expires_at", *LIMIT_COLUMNS)
         labels: ClassVar[dict[str, str]] = {"organization": "Organisation"}
 
     def clean_name(self) -> str:
@@ -186,9 +196,11 @@ class ApiKeyForm(forms.ModelForm):
         return name
 
 
-@admin.register(ApiKey)
 class ApiKeyAdmin(ModelAdmin):
-    """Keys are made through the service, shown once in the answer to the form, and revoked, never deleted."""
+    """Keys are made through the service, shown once in the answer to the form, and revoked, never deleted.
+    What is not in `changeable` can only be set through services."""
+
+    changeable: tuple[str, ...] = ("name", "expires_at", *LIMIT_COLUMNS)
 
     form = ApiKeyForm
     list_display = ("name", "masked_key", "organisation", "created_by", "state", "created_at", "expires_at")
@@ -199,10 +211,13 @@ class ApiKeyAdmin(ModelAdmin):
     actions = ("revoke_selected",)
     actions_submit_line = ("revoke",)
 
-    def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> tuple[str, ...]:
+    def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> tuple[Any, ...]:
         if obj is None:
             return ("organization", "name", "expires_at")
-        return ("name", "masked_key", "state", "organisation", "created_by", "created_at", "expires_at", "revoked_at")
+        return (
+            "name", "masked_key", "state", "organisation", "created_by", "created_at", "expires_at", "revoked_at",
+            *LIMIT_ROWS,
+        )  # fmt: skip
 
     def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> tuple[str, ...]:
         if obj is None:
@@ -230,8 +245,8 @@ class ApiKeyAdmin(ModelAdmin):
     def save_model(self, request: HttpRequest, obj: ApiKey, form: forms.ModelForm, change: bool) -> None:
         if change:
             # Only what the form may change: a whole row would undo a revocation that came in between.
-            obj.save(update_fields=("name", "expires_at"))
-            changes.publish(changes.KEY, obj.digest)
+            obj.save(update_fields=self.changeable)
+            services.announce(obj)
             if f"{self.opts.app_label}_{self.opts.model_name}_revoke" in request.POST:
                 self.revoke(request, obj)
             return

@@ -1,6 +1,7 @@
 """Who uses CCM: people, the organisations they belong to, and the keys clients send."""
 
-from typing import ClassVar
+from dataclasses import fields
+from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractUser, BaseUserManager
 from django.db import models
@@ -8,6 +9,7 @@ from django.db.models.functions import Lower
 from django.utils import timezone
 
 from accounts.roles import Role
+from accounts.types import Limits
 
 
 class UserManager(BaseUserManager["User"]):
@@ -43,7 +45,33 @@ class User(AbstractUser):
         return self.email
 
 
-class Organization(models.Model):
+class Limited(models.Model):
+    """Has limits of its own. Empty: the installation's default (CCM_LIMIT_…); 0: no limit."""
+
+    limit_requests = models.PositiveIntegerField(
+        "requests per minute", null=True, blank=True, help_text="Empty: the installation's default. 0: no limit."
+    )
+    limit_tokens = models.PositiveIntegerField(
+        "tokens per minute", null=True, blank=True, help_text="Input and output together, cache reads aside."
+    )
+    limit_input_tokens = models.PositiveIntegerField(
+        "input tokens per minute", null=True, blank=True, help_text="Cache reads do not count."
+    )
+    limit_output_tokens = models.PositiveIntegerField("output tokens per minute", null=True, blank=True)
+    limit_concurrency = models.PositiveIntegerField("requests at once", null=True, blank=True)
+
+    class Meta:
+        abstract = True
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(**{field.name: getattr(self, f"limit_{field.name}") for field in fields(Limits)})
+
+
+LIMIT_COLUMNS = tuple(f"limit_{field.name}" for field in fields(Limits))
+
+
+class Organization(Limited):
     """The tenant: owns members, keys, wallet, profiles and usage."""
 
     name = models.CharField(max_length=120)
@@ -86,8 +114,10 @@ class Membership(models.Model):
         return f"{self.user} in {self.organization} ({self.role})"
 
 
-class ApiKey(models.Model):
-    """What a client sends. The key itself is shown once and never stored: only its HMAC is."""
+class ApiKey(Limited):
+    """What a client sends. The key itself is shown once and never stored: only its HMAC is.
+
+    `allowed_models` are the names of the only models it may use; empty: all."""
 
     organization = models.ForeignKey(
         Organization, on_delete=models.PROTECT, related_name="api_keys", verbose_name="organisation"
@@ -99,6 +129,7 @@ class ApiKey(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    allowed_models: "models.JSONField[Any, Any]" = models.JSONField(default=list, db_default=[], blank=True)
 
     class Meta:
         ordering = ("-created_at", "-id")

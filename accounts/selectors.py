@@ -5,7 +5,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts.errors import AccountsUnavailable
-from accounts.models import ApiKey, Organization, User
+from accounts.models import ApiKey, Membership, Organization, User
 from accounts.types import Principal
 
 
@@ -25,6 +25,11 @@ def principal_by_digest(digest: str) -> Principal | None:
         organization_id=key.organization_id,
         organization_name=key.organization.name,
         expires_at=key.expires_at,
+        limits=key.limits,
+        organization_limits=key.organization.limits,
+        allowed_models=frozenset(key.allowed_models),
+        created_by_id=key.created_by_id,
+        masked=key.masked,
     )
 
 
@@ -36,3 +41,11 @@ def active_keys(organization: Organization) -> QuerySet[ApiKey]:
     now = timezone.now()
     keys = ApiKey.objects.filter(organization=organization, revoked_at=None)
     return keys.exclude(expires_at__lte=now)
+
+
+def role_in(organization_id: int, user_id: int | None) -> str:
+    """The user's role in the organisation, "" for none."""
+    if user_id is None:
+        return ""
+    roles = Membership.objects.filter(organization_id=organization_id, user_id=user_id).values_list("role", flat=True)
+    return roles.first() or ""

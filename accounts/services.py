@@ -1,6 +1,8 @@
 """The verbs of the accounts app. Opening a wallet for a new organisation is `credits`' part:
 use `credits.services.open_account`, which calls these."""
 
+from collections.abc import Iterable
+from dataclasses import fields
 from datetime import datetime
 
 from django.core.exceptions import ValidationError
@@ -13,7 +15,7 @@ from accounts.emails import vouch_for
 from accounts.errors import InvalidAccountData
 from accounts.models import ApiKey, Membership, Organization, User
 from accounts.roles import Role
-from accounts.types import NewKey
+from accounts.types import Limits, NewKey
 
 
 @transaction.atomic
@@ -91,3 +93,24 @@ def revoke_key(*, key: ApiKey, by: User | None = None) -> bool:
     key.refresh_from_db()
     changes.publish(changes.KEY, key.digest)
     return revoked
+
+
+def set_limits(*, owner: Organization | ApiKey, limits: Limits) -> None:
+    """Replace the limits of an organisation or key; running processes follow at once."""
+    type(owner)._default_manager.filter(pk=owner.pk).update(
+        **{f"limit_{field.name}": getattr(limits, field.name) for field in fields(Limits)}
+    )
+    owner.refresh_from_db()
+    announce(owner)
+
+
+def set_allowed_models(*, key: ApiKey, names: Iterable[str]) -> None:
+    """Let `key` use the models `names` only; all of them when there are none."""
+    ApiKey.objects.filter(pk=key.pk).update(allowed_models=sorted(set(names)))
+    key.refresh_from_db()
+    announce(key)
+
+
+def announce(owner: Organization | ApiKey) -> None:
+    """Tell every process that what it remembers of the key, or of all the organisation's keys, is old."""
+    changes.publish(changes.KEY, owner.digest if isinstance(owner, ApiKey) else "")

@@ -5,14 +5,35 @@ from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """How much an organisation or key may ask for: requests and tokens per minute, and requests at
+    once. `tokens` are input and output together. None: the installation's default. 0: no limit."""
+
+    requests: int | None = None
+    tokens: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    concurrency: int | None = None
+
+
+DEFAULT_LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
-    """On whose behalf a request is served."""
+    """On whose behalf a request is served, and how far: `limits` are the key's own, and
+    `allowed_models` the only ones it may use (empty: all)."""
 
     api_key_id: int
     api_key_name: str
     organization_id: int
     organization_name: str
     expires_at: datetime | None = None
+    limits: Limits = DEFAULT_LIMITS
+    organization_limits: Limits = DEFAULT_LIMITS
+    allowed_models: frozenset[str] = frozenset()
+    created_by_id: int | None = None
+    masked: str = ""
 
 
 @dataclass(frozen=True, slots=True)

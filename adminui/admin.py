@@ -1,14 +1,20 @@
-"""Users and organisations, which get a wallet the moment they are made."""
+"""Users and organisations, which get a wallet the moment they are made, and keys with the models they may
+use. The pages of router profiles are in `routing_admin.py`."""
+
+from typing import Any
 
 from django import forms
 from django.contrib import admin
 from django.db import transaction
 from django.http import HttpRequest
+from unfold.widgets import UnfoldAdminSelectMultipleWidget
 
-from accounts.admin import OrganizationAdmin, UserAdmin
-from accounts.models import Organization, User
+import adminui.routing_admin  # noqa: F401 - registers its pages
+from accounts.admin import ApiKeyAdmin, ApiKeyForm, OrganizationAdmin, UserAdmin
+from accounts.models import ApiKey, Organization, User
 from accounts.services import ensure_personal_organization
 from credits.services import ensure_wallet
+from providers.models import Model
 
 
 @admin.register(User)
@@ -28,3 +34,27 @@ class OrganizationWithWalletAdmin(OrganizationAdmin):
         with transaction.atomic():
             super().save_model(request, obj, form, change)
             ensure_wallet(obj.pk)
+
+
+class KeyWithModelsForm(ApiKeyForm):
+    allowed_models = forms.MultipleChoiceField(
+        required=False,
+        widget=UnfoldAdminSelectMultipleWidget(),
+        help_text="The only models it may use, whatever the routes say. None selected: all.",
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if field := self.fields.get("allowed_models"):
+            names = {*Model.objects.values_list("name", flat=True), *self.instance.allowed_models}
+            field.choices = [(name, name) for name in sorted(names)]  # type: ignore[attr-defined]
+
+
+@admin.register(ApiKey)
+class KeyWithModelsAdmin(ApiKeyAdmin):
+    form = KeyWithModelsForm
+    changeable = (*ApiKeyAdmin.changeable, "allowed_models")
+
+    def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> tuple[Any, ...]:
+        fields = super().get_fields(request, obj)
+        return (*fields, "allowed_models") if obj else fields

@@ -31,6 +31,7 @@ SIDEBAR: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("Costs", "providers.mappingcost", "request_quote"),
         ("Price proposals", "providers.priceproposal", "price_change"),
         ("Router profiles", "providers.routerprofile", "alt_route"),
+        ("Profile versions", "providers.profileversion", "history"),
     ),
     "Ledger": (
         ("Holds", "credits.hold", "lock_clock"),

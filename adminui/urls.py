@@ -2,6 +2,7 @@ from django.templatetags.static import static
 from django.urls import path
 from django.views.generic import RedirectView
 
+from adminui.api.app import api
 from adminui.views import connect, credits, home, keys, organization, usage
 
 
@@ -37,5 +38,6 @@ urlpatterns = [
     path("organizations/new/", organization.create, name="organizations-new"),
     path("invitations/<str:token>/", organization.accept, name="invitation"),
     path("redeem/", credits.redeem, name="redeem"),
+    path("api/v1/", api.urls),
     path("favicon.ico", Favicon.as_view(), name="favicon"),
 ]

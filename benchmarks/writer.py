@@ -97,13 +97,13 @@ def hold_and_settlement(
     organization_id: int, api_key_id: int, price: "PriceSnapshot"
 ) -> "tuple[HoldRequest, SettleRequest]":
     """A request as the gateway makes it of one of Claude Code's."""
-    from credits.types import HoldRequest, MeterReading, RequestFacts, SettleRequest
+    from credits.types import Explanation, HoldRequest, MeterReading, RequestFacts, SettleRequest
 
     request_id = f"req_{time.time_ns() // 1_000_000:011x}{secrets.token_hex(8)}"
     context = {"requested_model": "claude-opus", "route": "default", "session_id": "s" * 36, "streamed": True}
     facts = RequestFacts(
         requested_model="claude-opus", route="default",
-        why=({"rule": "default", "matched": True, "why": "nothing else"},),
+        explanation=Explanation.of(b'{"rules":[{"rule":"default","matched":true,"why":"nothing else"}]}'),
         provider="demo", actual_model="demo-opus",
         attempts=({"provider": "demo", "model": "demo-opus", "ms": 812},),
         streamed=True, first_token_ms=310, total_ms=812, session_id="s" * 36, client="claude-cli/2.1",

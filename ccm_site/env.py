@@ -6,12 +6,13 @@ wrong setting stops with one clear line.
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
+from accounts.types import Limits
 from credits.errors import InvalidAmount
 from credits.money import usd_to_nanos
 
@@ -70,6 +71,11 @@ def env_usd(name: str, default: str) -> int:
     if nanos is None or nanos < 0:
         raise ImproperlyConfigured(f"{name} must be an amount in US dollars, such as 0.05, not {value!r}.")
     return nanos
+
+
+def limits(prefix: str) -> Limits:
+    """From `<prefix>_REQUESTS`, `_TOKENS`, `_INPUT_TOKENS`, `_OUTPUT_TOKENS` (per minute) and `_CONCURRENCY`."""
+    return Limits(**{field.name: env_int(f"{prefix}_{field.name.upper()}", 0) for field in fields(Limits)})
 
 
 def env_list(name: str, default: str = "") -> list[str]:

@@ -15,6 +15,7 @@ from ccm_site.env import (
     env_secret,
     env_str,
     env_usd,
+    limits,
     load_env_file,
     mail,
     search_engine,
@@ -60,6 +61,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django.contrib.humanize",
+    "ninja",
     "django_htmx",
     "adminui",  # before allauth, whose pages are shown with our templates
     "allauth",
@@ -213,6 +215,12 @@ JOURNAL_DIR = DATA_DIR / "journal"
 PROMO_EXPIRY_DAYS = env_int("CCM_PROMO_EXPIRY_DAYS", 30, minimum=0, maximum=3650)
 # R10 of `manage.py reconcile` tells of requests that lost more than this.
 UNDER_COST_NANOS = env_usd("CCM_UNDER_COST_USD", "0")
+# What an organisation and an API key may ask for that have no limits of their own; 0: no limit.
+ORGANIZATION_LIMITS = limits("CCM_LIMIT_ORG")
+KEY_LIMITS = limits("CCM_LIMIT_KEY")
+# What one web process takes on before it refuses the tenants that have most under way.
+MAX_ACTIVE_REQUESTS = env_int("CCM_MAX_ACTIVE_REQUESTS", 1000, minimum=1)
+MAX_WRITER_DEPTH = env_int("CCM_MAX_WRITER_DEPTH", 5000, minimum=1)
 METRICS_TOKEN = env_secret("CCM_METRICS_TOKEN", "")
 SEARCH_BACKEND, SEARCH_URL, SEARCH_KEY = search_engine(
     env_str("CCM_SEARCH_BACKEND"), env_str("CCM_SEARCH_URL"), env_secret("CCM_SEARCH_KEY", "")

@@ -22,6 +22,7 @@ from accounts.models import User
 from credits import budget_admin, promo_admin, services, tasks
 from credits.admin_forms import ReadOnly, UsdField, action_page, new_key
 from credits.correction_admin import ProposesAdjustments, RefundsRequests, WritesHoldsOff
+from credits.explanations import explained
 from credits.models import (
     CreditLot,
     Hold,
@@ -237,7 +238,10 @@ class UsageRecordAdmin(ReadOnly, RefundsRequests):
     @display(description="why")
     def reasons(self, record: UsageRecord) -> str:
         """The routing rules in the order in which they were asked; the one that matched is marked."""
-        lines = ((reason["rule"], "✓ " if reason["matched"] else "", reason["why"]) for reason in record.why)
+        lines = (
+            (reason["rule"], "✓ " if reason["matched"] else "", reason["why"])
+            for reason in explained(record.why)["rules"]
+        )
         return format_html_join("", "<div><b>{}</b> {}{}</div>", lines) or "–"
 
     @display(description="charge", ordering="charge")

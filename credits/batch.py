@@ -132,6 +132,8 @@ class BatchRunner:
                 self._load(books, operations, own)
                 outcomes = [self._apply(books, operation) for operation in operations]
                 books.write()
+        if books.explanations:
+            self._memory.has_stored(books.explanations, books.day)
         for operation in operations:
             hold = books.holds.get(operation.request_id) if isinstance(operation, HoldOp) else None
             if hold is not None and hold.state == HoldState.DISPATCHED:
@@ -276,6 +278,7 @@ def close(
     if charge and hold.state == HoldState.OPEN:
         raise HoldConflict(f"hold {hold.id} was never dispatched")
     release_and_charge(books, hold, charge)
+    books.explain(facts.explanation)
     about = (hold.id, hold.organization_id, hold.api_key_id, hold.model, hold.price_id)
     books.usage.append(records.usage_values(about, facts, reading, charge=charge, cost=cost, stored_now=books.stamp))
     return Settlement(hold.id, charge, cost)

@@ -16,7 +16,7 @@ from credits.budgets import WINDOWS, Budget
 from credits.database import Cursor, Dialect
 from credits.ledger import Consumption, Lot, Posting, TenantAccounts
 from credits.models import UNFINISHED, AccountKind
-from credits.types import PriceSnapshot
+from credits.types import Explanation, PriceSnapshot
 
 
 @dataclass(slots=True)
@@ -58,13 +58,20 @@ class HoldRow:
 
 class Memory:
     """What never changes once it is stored, so that it is read only once: the ids of ledger
-    accounts, and price snapshots in both directions."""
+    accounts, price snapshots in both directions, and the explanations stored on a day."""
 
     def __init__(self) -> None:
         self.accounts: dict[int, TenantAccounts] = {}
         self.revenue: int | None = None
         self.price_ids: dict[PriceSnapshot, int] = {}
         self.prices: dict[int, PriceSnapshot] = {}
+        self.explained: dict[str, str] = {}
+
+    def has_stored(self, explanations: Iterable[str], day: str) -> None:
+        """`explanations`, by their refs, were committed as used on `day` (ISO)."""
+        if len(self.explained) > MOST_EXPLANATIONS:
+            self.explained.clear()
+        self.explained.update(dict.fromkeys(explanations, day))
 
 
 _LIMITS = tuple(f"limit_{window}" for window in WINDOWS)
@@ -72,6 +79,7 @@ _SPENT = tuple(f"spent_{window}" for window in WINDOWS)
 
 PRICE_COLUMNS = "input, output, cache_read, cache_write, cache_write_1h, web_search, tiers"
 MOST_PRICES = 50_000
+MOST_EXPLANATIONS = 20_000
 
 
 def learn_prices(cursor: Cursor, memory: Memory, prices: Iterable[PriceSnapshot]) -> None:
@@ -125,6 +133,16 @@ class Books:
     postings: list[Posting] = field(default_factory=list)
     consumptions: list[Consumption] = field(default_factory=list)
     usage: list[tuple[Any, ...]] = field(default_factory=list)
+    explanations: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def day(self) -> str:
+        return self.now.date().isoformat()
+
+    def explain(self, explanation: Explanation | None) -> None:
+        """Store it with this batch, unless that was done today."""
+        if explanation is not None and self.memory.explained.get(explanation.ref) != self.day:
+            self.explanations[explanation.ref] = explanation.content
 
     def organizations_of(self, request_ids: Sequence[str]) -> dict[str, int]:
         sql = f"SELECT id, wallet_id FROM credits_hold WHERE {self.dialect.any_of('id')}"
@@ -276,6 +294,9 @@ class Books:
                 "WHERE api_key_id = %s",
                 [(b.held, b.spent_on.isoformat(), *b.spent, b.api_key_id) for b in budgets],
             )
+        if self.explanations:  # in one order, so that two processes cannot wait for one another
+            rows = [(ref, content, self.day) for ref, content in sorted(self.explanations.items())]
+            cursor.executemany(records.LEARN_EXPLANATION, rows)
         if self.usage:
             cursor.executemany(records.INSERT_USAGE, self.usage)
 

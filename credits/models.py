@@ -329,6 +329,7 @@ class UsageRecord(models.Model):
     requested_model = models.CharField(max_length=200, blank=True)
     route = models.CharField(max_length=20, blank=True)
     why: "models.JSONField[Any, Any]" = models.JSONField(default=list)
+    """The ref of its explanation, a text; in older records the list of rules itself."""
     provider = models.CharField(max_length=120, blank=True)
     actual_model = models.CharField(max_length=200, blank=True)
     attempts: "models.JSONField[Any, Any]" = models.JSONField(default=list)
@@ -378,6 +379,18 @@ class UsageRecord(models.Model):
 
     def __str__(self) -> str:
         return self.request_id
+
+
+class Explanation(models.Model):
+    """Why requests took their routes (types.Explanation), each content once; `used_on` is the last day
+    (UTC) on which a usage record was written that refers to it."""
+
+    ref = models.CharField(primary_key=True, max_length=32)
+    content = models.TextField()
+    used_on = models.DateField(db_index=True)
+
+    def __str__(self) -> str:
+        return self.ref
 
 
 class KeyBudget(models.Model):

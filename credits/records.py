@@ -22,6 +22,10 @@ USAGE_COLUMNS = (
 INSERT_USAGE = (
     f"INSERT INTO credits_usagerecord ({', '.join(USAGE_COLUMNS)}) VALUES ({', '.join(['%s'] * len(USAGE_COLUMNS))})"
 )
+LEARN_EXPLANATION = (
+    "INSERT INTO credits_explanation (ref, content, used_on) VALUES (%s, %s, %s) ON CONFLICT (ref) DO UPDATE "
+    "SET used_on = excluded.used_on WHERE credits_explanation.used_on < excluded.used_on"
+)
 READING_COLUMNS = (
     "input_tokens", "cache_read_tokens", "cache_write_tokens", "cache_write_1h_tokens", "output_tokens",
     "reasoning_tokens", "web_searches",
@@ -66,7 +70,7 @@ def usage_values(
         model,
         text(facts.requested_model, 200),
         text(facts.route, 20),
-        json_text(facts.why) if facts.why else "[]",
+        "[]" if facts.explanation is None else f'"{facts.explanation.ref}"',
         text(facts.provider, 120),
         text(facts.actual_model, 200),
         json_text(facts.attempts) if facts.attempts else "[]",

@@ -9,6 +9,7 @@ from celery.schedules import crontab
 from django.utils import timezone
 
 from credits import services
+from credits.explanations import forget_before
 from credits.reconcile import reconcile as run_reconciliation
 from credits.usage import agreement, archive, rollups
 from credits.usage.reading import snapshot_cursor
@@ -69,6 +70,7 @@ def archive_usage() -> None:
     before = archive.due_before(timezone.now())
     if before is not None:
         archive.archive_usage(before, seconds=ARCHIVE_SECONDS)
+        forget_before(before.date())
 
 
 BEAT_SCHEDULE: dict[str, dict[str, Any]] = {

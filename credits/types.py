@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NewType
+from hashlib import blake2b
+from typing import Any, NewType, Self
 
 Nanos = NewType("Nanos", int)
 
@@ -88,13 +89,26 @@ class HoldGrant:
 
 
 @dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a request took its route, and which targets it could have gone to: a JSON object with
+    `rules` (each `rule`, `matched` and `why`, in the order in which they were asked) and whatever else
+    the gateway says. Equal ones are stored once, under `ref`: most requests have one in common."""
+
+    ref: str
+    content: str
+
+    @classmethod
+    def of(cls, content: bytes) -> Self:
+        return cls(blake2b(content, digest_size=16).hexdigest(), content.decode("utf-8", "replace"))
+
+
+@dataclass(frozen=True, slots=True)
 class RequestFacts:
     """What a usage record says beside money and tokens. Times are milliseconds."""
 
     requested_model: str = ""
     route: str = ""
-    why: tuple[Any, ...] = ()
-    """Dataclasses or dicts with `rule`, `matched` and `why`, in the order in which they were asked."""
+    explanation: Explanation | None = None
     provider: str = ""
     actual_model: str = ""
     attempts: tuple[dict[str, Any], ...] = ()

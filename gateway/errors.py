@@ -53,9 +53,11 @@ class GatewayError(Exception):
         self.should_retry = should_retry
         self.body = body
         self.code = code or type_
+        self.more_headers: list[tuple[bytes, bytes]] = []
+        """What the answer carries beside (a client's limits)."""
 
     def headers(self) -> list[tuple[bytes, bytes]]:
-        headers = []
+        headers = [*self.more_headers]
         if self.retry_after is not None:
             headers.append((b"retry-after", str(max(1, math.ceil(self.retry_after))).encode()))
         if self.should_retry is not None:

@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 import zlib
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 import msgspec
@@ -40,6 +40,7 @@ class Exchange:
         "disconnected",
         "finished",
         "headers",
+        "limit_headers",
         "method",
         "path",
         "query",
@@ -55,6 +56,8 @@ class Exchange:
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
         self.request_id = new_request_id()
+        self.limit_headers: Headers = []
+        """What every answer tells of the client's limits."""
         self.started = False
         self.finished = False
         self.disconnected = False
@@ -81,12 +84,7 @@ class Exchange:
         if size > MAX_BODY_BYTES:
             raise _too_large()
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        encoding = self.headers.get("content-encoding", "identity").lower()
-        if encoding == "identity":
-            return body
-        if encoding != "gzip":
-            raise invalid_request(f"content-encoding: {encoding!r} is not supported; send gzip or none.")
-        return _gunzip(body)
+        return decompressed(body, self.headers)
 
     def read_request(self, body: bytes) -> MessagesRequest:
         """The request in `body`. Raises InvalidRequest."""
@@ -110,7 +108,12 @@ class Exchange:
             {
                 "type": "http.response.start",
                 "status": status,
-                "headers": [*headers, (b"request-id", request_id), (b"x-ccm-request-id", request_id)],
+                "headers": [
+                    *headers,
+                    *self.limit_headers,
+                    (b"request-id", request_id),
+                    (b"x-ccm-request-id", request_id),
+                ],
             }
         )
 
@@ -150,6 +153,18 @@ class InProcessExchange(Exchange):
     async def _keep(self, message: MutableMapping[str, Any]) -> None:
         self.status = message.get("status", self.status)
         self.answered += message.get("body", b"")
+
+
+def decompressed(body: bytes, headers: Mapping[str, str]) -> bytes:
+    """A request's body as its headers (in lower case) say that it is packed. Raises GatewayError."""
+    encoding = headers.get("content-encoding", "identity").lower()
+    if len(body) > MAX_BODY_BYTES:
+        raise _too_large()
+    if encoding == "identity":
+        return body
+    if encoding != "gzip":
+        raise invalid_request(f"content-encoding: {encoding!r} is not supported; send gzip or none.")
+    return _gunzip(body)
 
 
 def _too_large() -> GatewayError:

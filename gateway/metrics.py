@@ -15,6 +15,7 @@ FIRST_TOKEN = Histogram(
 )
 UPSTREAM_FAILURES = Counter("ccm_upstream_failures_total", "Failed attempts.", ["provider", "error"])
 WEB_SEARCHES = Counter("ccm_web_searches_total", "Web searches that models asked CCM for.", ["engine", "outcome"])
+LOCAL_LIMITS = Counter("ccm_local_limits_total", "Requests whose limits were checked without Valkey.")
 PINGS = Counter("ccm_pings_total", "Keep-alive events sent in silence.")
 ACTIVE_STREAMS = Gauge("ccm_active_requests", "Held requests under way.", multiprocess_mode="livesum")
 WRITER_DEPTH = Gauge(

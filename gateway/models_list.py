@@ -18,8 +18,10 @@ MAX_LIMIT = 1000
 
 
 async def serve_models(exchange: Exchange, runtime: Runtime) -> None:
-    await authenticate(exchange, runtime)
+    principal = await authenticate(exchange, runtime)
     models = [m for m in runtime.catalogue.current.models.values() if m.discoverable and m.targets and m.price]
+    if allowed := principal.allowed_models:
+        models = [model for model in models if model.name in allowed]
     if isinstance(exchange, OpenAIExchange):
         # OpenAI's list has no pages.
         await exchange.answer_json({"object": "list", "data": [_openai_entry(model, model.name) for model in models]})
@@ -31,12 +33,12 @@ async def serve_models(exchange: Exchange, runtime: Runtime) -> None:
 
 
 async def serve_model(exchange: Exchange, runtime: Runtime, name: str) -> None:
-    await authenticate(exchange, runtime)
+    principal = await authenticate(exchange, runtime)
     name = unquote(name)
     found = find_model(runtime.catalogue.current, name)
     if found is not None and found.model.price is None:
         raise not_found(f"model: {name[:100]!r} has no price yet; GET /v1/models lists the models that can be used.")
-    if found is None:
+    if found is None or (principal.allowed_models and found.model.name not in principal.allowed_models):
         raise not_found(f"model: {name[:100]!r} is not available here; GET /v1/models lists the models.")
     entry = _openai_entry if isinstance(exchange, OpenAIExchange) else _entry
     await exchange.answer_json(entry(found.model, name))

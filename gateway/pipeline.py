@@ -6,7 +6,8 @@ Each step is one call into the module that owns it (architecture, section 3).
 import asyncio
 import functools
 import time
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -16,18 +17,36 @@ from credits.types import HoldGrant
 from gateway import metering, metrics
 from gateway.errors import GatewayError, as_gateway_error, policy_blocked
 from gateway.exchange import Exchange, InProcessExchange
+from gateway.explain import explanation_of
+from gateway.limits import Lease
 from gateway.plan import PlannedTarget, plan
 from gateway.relay import StreamState, relay
-from gateway.routing import Decision, NoModels, UnknownModel, probe, profile_for, route
+from gateway.routing import Decision, Merged, NoModels, UnknownModel, merged_for, probe, route
 from gateway.run import Run
 from gateway.runtime import Runtime
 from gateway.safety import Judge, asks_for_check, judge_for
 from gateway.websearch import SearchLoop, asks_for_search, check_can_search, searches_itself, without_search
 from providers import tokens
-from providers.types import Catalogue, Profile
+from providers.types import Catalogue
 from providers.wire.request import MessagesRequest
 
 log = structlog.get_logger("ccm.pipeline")
+
+NAMES_TOLD = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request of a tenant, read, and what it is to be decided by. `estimated` is its input in tokens,
+    roughly; `began` is on the monotonic clock."""
+
+    principal: Principal
+    request: MessagesRequest
+    merged: Merged
+    catalogue: Catalogue
+    estimated: int
+    body_bytes: int
+    began: float = 0.0
 
 
 async def authenticate(exchange: Exchange, runtime: Runtime) -> Principal:
@@ -45,49 +64,78 @@ async def serve_messages(exchange: Exchange, runtime: Runtime) -> None:
     """POST /v1/messages, and in their own formats /v1/chat/completions and /v1/responses."""
     began = time.monotonic()
     principal = await authenticate(exchange, runtime)
-    body = await exchange.body()
-    request = exchange.read_request(body)
-    request.check()
-    catalogue = runtime.catalogue.current
-    profile = profile_for(catalogue, principal.organization_id, principal.api_key_id)
-    estimated = tokens.estimate(request, len(body))
-    decision = await decide(exchange, request, profile, catalogue, estimated, len(body))
-    if exchange.answers_probes and probe(request):
-        await exchange.answer_json(await probe_answer(exchange, decision))
-        return
+    with runtime.load.serving(principal.organization_id):
+        body = await exchange.body()
+        runtime.load.check(principal.organization_id)
+        request = exchange.read_request(body)
+        request.check()
+        catalogue = runtime.catalogue.current
+        merged = merged_for(catalogue, principal.organization_id, principal.api_key_id)
+        estimated = tokens.estimate(request, len(body))
+        asked = Asked(principal, request, merged, catalogue, estimated, len(body), began)
+        if exchange.answers_probes and probe(request):
+            decision = await decide(asked, exchange.headers)
+            await exchange.answer_json(await probe_answer(exchange, decision))
+            return
+        lease = await runtime.limiter.admit(principal, exchange.request_id, estimated)
+        if lease is None:
+            await serve_asked(exchange, runtime, asked)
+            return
+        exchange.limit_headers = lease.headers
+        try:
+            await serve_asked(exchange, runtime, asked, lease)
+        finally:
+            runtime.limiter.release(lease)
+
+
+async def serve_asked(exchange: Exchange, runtime: Runtime, asked: Asked, lease: Lease | None = None) -> None:
+    """Serve what was admitted."""
+    decision = await decide(asked, exchange.headers)
     targets = plan_targets(decision)
     judge = None
     if asks_for_check(decision.request):
         judge = judge_for(
             decision,
-            profile=profile,
-            catalogue=catalogue,
-            organization_id=principal.organization_id,
+            profile=asked.merged.profile,
+            catalogue=asked.catalogue,
+            organization_id=asked.principal.organization_id,
             cache=runtime.verdicts,
-            serve=functools.partial(answer_in_process, principal, runtime),
+            serve=functools.partial(answer_in_process, asked.principal, runtime, lease),
         )
-    if asks_for_search(decision.request):
-        native = tuple(
-            planned for planned in targets if searches_itself(decision.request, planned.target, decision.model)
-        )
-        decision = decision if native else replace(decision, request=without_search(decision.request))
-        if not native and asks_for_search(decision.request):
-            await search_in_steps(exchange, runtime, principal, decision, targets, judge)
-            return
-        targets = native or targets
-    run = await begin(exchange, runtime, principal, decision, targets, estimated, began=began)
-    run.judge = judge
+    decision, targets = for_searches(decision, targets)
+    if asks_for_search(decision.request) and not searches_natively(decision, targets):
+        await search_in_steps(exchange, runtime, asked.principal, decision, targets, judge, lease)
+        return
+    run = await begin(exchange, runtime, asked.principal, decision, targets, asked.estimated, began=asked.began)
+    run.judge, run.lease = judge, lease
     await serve(run, runtime)
 
 
+def for_searches(decision: Decision, targets: tuple[PlannedTarget, ...]) -> tuple[Decision, tuple[PlannedTarget, ...]]:
+    """Of a request for web searches: the targets that make them, where there are any; else all of them,
+    and the request without a search that it only offers."""
+    if not asks_for_search(decision.request):
+        return decision, targets
+    native = tuple(planned for planned in targets if searches_itself(decision.request, planned.target, decision.model))
+    if native:
+        return decision, native
+    return replace(decision, request=without_search(decision.request)), targets
+
+
+def searches_natively(decision: Decision, targets: tuple[PlannedTarget, ...]) -> bool:
+    return any(searches_itself(decision.request, planned.target, decision.model) for planned in targets)
+
+
 async def answer_in_process(
-    principal: Principal, runtime: Runtime, decision: Decision, body_bytes: int
+    principal: Principal, runtime: Runtime, lease: Lease | None, decision: Decision, body_bytes: int
 ) -> tuple[int, bytes]:
     """Serve a request of our own on the tenant's behalf, paid like theirs: status and body of the
     whole answer. Raises what `hold` and `plan_targets` raise."""
     exchange = InProcessExchange()
     estimated = tokens.estimate(decision.request, body_bytes)
-    await serve(await begin(exchange, runtime, principal, decision, plan_targets(decision), estimated), runtime)
+    run = await begin(exchange, runtime, principal, decision, plan_targets(decision), estimated)
+    run.lease = lease
+    await serve(run, runtime)
     return exchange.status, exchange.answered
 
 
@@ -98,6 +146,7 @@ async def search_in_steps(
     decision: Decision,
     targets: tuple[PlannedTarget, ...],
     judge: Judge | None,
+    lease: Lease | None,
 ) -> None:
     """Serve a request for web searches by a model whose provider makes none."""
     backend = check_can_search(decision.model, runtime.search)
@@ -105,7 +154,7 @@ async def search_in_steps(
     async def step(exchange: Exchange, decision: Decision) -> Run:
         estimated = tokens.estimate(decision.request, len(decision.request.encode()))
         run = await begin(exchange, runtime, principal, decision, targets, estimated)
-        run.judge = judge
+        run.judge, run.lease = judge, lease
         return run
 
     loop = SearchLoop(exchange, decision, backend=backend, begin=step, serve=lambda run: serve(run, runtime))
@@ -133,26 +182,43 @@ async def begin(
         writer=runtime.writer,
         transport=runtime.transport,
         began=began,
+        explanation=explanation_of(decision, targets),
     )
 
 
-async def decide(
-    exchange: Exchange,
-    request: MessagesRequest,
-    profile: Profile,
-    catalogue: Catalogue,
-    estimated: int,
-    body_bytes: int,
-) -> Decision:
+async def decide(asked: Asked, headers: Mapping[str, str]) -> Decision:
+    """Which model serves, of those that the key may use. Raises GatewayError."""
+    decision = await decide_freely(asked, headers)
+    check_allowed(decision, asked.principal)
+    return decision
+
+
+async def decide_freely(asked: Asked, headers: Mapping[str, str]) -> Decision:
+    request, profile = asked.request, asked.merged.profile
     threshold = profile.long_context_threshold or 0
     # Two bytes a token is denser than any prose or code: below that no exact count is needed.
-    counted = await tokens.count_async(request) if profile.long_context and body_bytes > 2 * threshold else estimated
+    must_count = profile.long_context and asked.body_bytes > 2 * threshold
+    counted = await tokens.count_async(request) if must_count else asked.estimated
     try:
-        return route(request, headers=exchange.headers, profile=profile, catalogue=catalogue, tokens=counted)
+        decision = route(request, headers=headers, profile=profile, catalogue=asked.catalogue, tokens=counted)
     except UnknownModel as error:
         raise policy_blocked(str(error), "unknown_model") from None
     except NoModels as error:
         raise GatewayError(503, "api_error", str(error), retry_after=30, code="no_models") from None
+    origin = asked.merged.origins.get(decision.route, "")
+    return replace(decision, origin=origin) if origin else decision
+
+
+def check_allowed(decision: Decision, principal: Principal) -> None:
+    """Raises GatewayError when the key may not use the model: no route widens what it may."""
+    allowed, name = principal.allowed_models, decision.model.name
+    if not allowed or name in allowed:
+        return
+    chosen = "" if decision.route == "explicit" else f" (the {decision.route} route's)"
+    more = "" if len(allowed) <= NAMES_TOLD else ", …"
+    told = ", ".join(sorted(allowed)[:NAMES_TOLD]) + more
+    text = f"This API key may not use the model {name!r}{chosen}. The models it may use: {told}."
+    raise policy_blocked(text, "model_not_allowed")
 
 
 def plan_targets(decision: Decision) -> tuple[PlannedTarget, ...]:
@@ -227,6 +293,8 @@ async def serve(run: Run, runtime: Runtime) -> None:
     finally:
         runtime.active.discard(run)
         run.stop_watching()
+        if run.lease is not None:
+            run.lease.add(run.reading())
         try:
             await run.settle()
         finally:

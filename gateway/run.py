@@ -11,6 +11,7 @@ import structlog
 from credits.errors import CreditsError, LedgerUnavailable
 from credits.types import (
     UNKNOWN_COST,
+    Explanation,
     HoldGrant,
     MeterReading,
     PriceSnapshot,
@@ -31,6 +32,7 @@ from providers.wire.request import MessagesRequest
 if TYPE_CHECKING:
     from credits.journal import Slot
     from credits.writer import LedgerWriter
+    from gateway.limits import Lease
     from gateway.relay import StreamState
     from gateway.safety import Judge
     from providers.transport import Transport
@@ -50,6 +52,9 @@ class Run:
     writer: "LedgerWriter"
     transport: "Transport"
     began: float
+    explanation: Explanation | None = None
+    lease: "Lease | None" = None
+    """What the request holds of its tenant's limits, which its tokens count against."""
     now: Callable[[], float] = time.monotonic
     judge: "Judge | None" = None
     """What judges the answer's tool calls, where the client asks for it and the target does not do it."""
@@ -290,7 +295,7 @@ class Run:
         return RequestFacts(
             requested_model=self.decision.requested,
             route=self.decision.route,
-            why=self.decision.trail,
+            explanation=self.explanation,
             provider=target.provider if target else "",
             actual_model=target.actual_model if target else "",
             attempts=tuple(attempts),

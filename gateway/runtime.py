@@ -23,6 +23,8 @@ from credits.selectors import holds_by_state
 from credits.services import sweep
 from credits.writer import LedgerWriter
 from gateway import metrics
+from gateway.errors import unavailable
+from gateway.limits import Limiter, Load
 from gateway.run import Run
 from gateway.safety import VerdictCache
 from providers.catalogue import LiveCatalogue
@@ -38,6 +40,16 @@ CHECKPOINT_TICKS = 6
 SETTLE_AGAIN_SECONDS = 2.0
 
 
+_running: "Runtime | None" = None
+
+
+def running() -> "Runtime":
+    """This process's runtime. Raises GatewayError (503) where there is none: in a command, or before the start."""
+    if _running is None:
+        raise unavailable("CCM is not serving requests here. Please try again.")
+    return _running
+
+
 class Runtime:
     def __init__(self) -> None:
         self.database = DatabaseThreads()
@@ -46,6 +58,12 @@ class Runtime:
         self.writer = LedgerWriter()
         self.transport = Transport(allow_private=settings.ALLOW_PRIVATE_UPSTREAMS)
         self.journal = Journal(settings.JOURNAL_DIR, self.writer.owner)
+        self.limiter = Limiter(settings.REDIS_URL, defaults=(settings.ORGANIZATION_LIMITS, settings.KEY_LIMITS))
+        self.load = Load(
+            most_active=settings.MAX_ACTIVE_REQUESTS,
+            most_waiting=settings.MAX_WRITER_DEPTH,
+            depth=lambda: self.writer.depth,
+        )
         self.verdicts = VerdictCache()
         self.search = backend_named(
             settings.SEARCH_BACKEND, url=settings.SEARCH_URL, key=settings.SEARCH_KEY, transport=self.transport
@@ -61,6 +79,8 @@ class Runtime:
 
     async def start(self) -> None:
         """Raises nothing when the database is down: the process serves 503 until it is back."""
+        global _running
+        _running = self
         self.writer.start()
         await self.transport.start()
         await self._refresh_catalogue()
@@ -71,10 +91,13 @@ class Runtime:
             self._tick(),
             self._gauge(),
             self._settle_unsettled(),
+            self.limiter.run(),
         ):
             self._tasks.append(asyncio.create_task(_logged(coroutine)))
 
     async def close(self) -> None:
+        global _running
+        _running = None
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -82,6 +105,7 @@ class Runtime:
             await self._settle_again()
             await self.writer.close()
             self.journal.close()
+        await self.limiter.close()
         await self.transport.close()
         self.database.close()
 
@@ -118,7 +142,8 @@ class Runtime:
         """The version is read every second, and at once when an announcement comes."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._catalogue_changed.wait(), POLL_SECONDS)
+                async with asyncio.timeout(POLL_SECONDS):  # `wait_for` may lose a cancellation (Python 3.11)
+                    await self._catalogue_changed.wait()
             self._catalogue_changed.clear()
             await self._refresh_catalogue()
 

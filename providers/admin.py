@@ -15,12 +15,12 @@ from unfold.admin import ModelAdmin, StackedInline, TabularInline
 from unfold.decorators import action, display
 
 from providers import services
-from providers.config_file import ROUTES
 from providers.connection import check
-from providers.forms import CostForm, CredentialForm, MappingForm, PriceForm, RouterProfileForm
+from providers.forms import CostForm, CredentialForm, MappingForm, PriceForm
 from providers.kinds import KINDS
-from providers.models import Credential, Mapping, MappingCost, Model, ModelPrice, PriceProposal, Provider, RouterProfile
+from providers.models import Credential, Mapping, MappingCost, Model, ModelPrice, PriceProposal, Provider
 from providers.prices import plain
+from providers.profiles import profiles_naming
 from providers.proposals_admin import PriceProposalAdmin
 from providers.selectors import model_warnings, providers_without_credential
 
@@ -33,6 +33,7 @@ PRICE_CLASSES = (
     ("web_search", "1000 web searches"),
 )
 PRICES_SHOWN = 5
+FALLS_THROUGH = "Routes that name it fall through, with a warning to the client:"
 
 
 class CredentialInline(TabularInline):
@@ -264,13 +265,39 @@ class ModelAdminPage(ModelAdmin):
 
     @admin.action(description="Disable selected models", permissions=["change"])
     def disable(self, request: HttpRequest, queryset: QuerySet[Model]) -> None:
+        named = set(queryset.values_list("name", flat=True))
         changed = services.set_models_enabled(model_ids=_ids(queryset), enabled=False)
         messages.success(request, f"Disabled: {changed}.")
+        _warn_of_routes(request, named)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """With what the deletion does to profiles, which name models and do not refer to them."""
+        deleted, counts, perms_needed, protected = super().get_deleted_objects(objs, request)
+        named = profiles_naming({model.name for model in objs})
+        deleted = [*deleted, *(f"{FALLS_THROUGH} {route}" for route in named)]
+        return deleted, counts, perms_needed, protected
+
+    def delete_model(self, request: HttpRequest, obj: Model) -> None:
+        super().delete_model(request, obj)
+        _warn_of_routes(request, {obj.name})
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Model]) -> None:
+        named = set(queryset.values_list("name", flat=True))
+        super().delete_queryset(request, queryset)
+        _warn_of_routes(request, named)
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
         for warning in model_warnings({form.instance.name}):
             messages.warning(request, f"{warning[:1].upper()}{warning[1:]}")
+        if not form.instance.enabled or "name" in form.changed_data:
+            gone = {form.initial.get("name") or form.instance.name}
+            _warn_of_routes(request, gone)
+
+
+def _warn_of_routes(request: HttpRequest, names: set[str]) -> None:
+    for routes in profiles_naming(names):
+        messages.warning(request, f"{FALLS_THROUGH} {routes}.")
 
 
 @admin.register(ModelPrice)
@@ -352,37 +379,3 @@ class MappingCostAdmin(ModelPriceAdmin):
 
 
 admin.site.register(PriceProposal, PriceProposalAdmin)
-
-
-@admin.register(RouterProfile)
-class RouterProfileAdmin(ModelAdmin):
-    """Which model each route uses. The key's profile wins over its organisation's, and that over the platform's."""
-
-    form = RouterProfileForm
-    list_display = ("__str__", "scope", "default", "think", "background", "websearch")
-    list_filter = ("scope",)
-    list_select_related = ("organization", "api_key")
-    autocomplete_fields = ("organization", "api_key")
-    fieldsets = (
-        (None, {"fields": ("scope", "organization", "api_key")}),
-        (
-            "Routes",
-            {
-                "description": "A route that is not set here is decided by the wider profile; one that nobody sets "
-                "falls through to the next: web search, subagent, image, long context, think, background, default.",
-                "fields": ROUTES,
-            },
-        ),
-        (
-            "Signals",
-            {
-                "fields": (
-                    "long_context_threshold",
-                    "auto_map_regex",
-                    "background_regex",
-                    "think_efforts",
-                    ("think_in_plan_mode", "pin_explicit_model"),
-                )
-            },
-        ),
-    )

@@ -14,10 +14,13 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
+from providers import profiles
+from providers.catalogue import profile_of
 from providers.config_file import ROUTES, MappingEntry, ModelEntry, ProviderEntry, parse
 from providers.errors import ConfigError
 from providers.models import CatalogueEntry, Model, Provider, RouterProfile, Scope, one_change
 from providers.models import Mapping as MappingRow
+from providers.profiles import Author
 from providers.selectors import model_warnings
 from providers.services import put_credential, set_cost, set_price
 
@@ -133,7 +136,10 @@ def _naming(path: str) -> Iterator[None]:
 
 def _import_router(values: Mapping[str, Any], report: ImportReport) -> None:
     row = RouterProfile.objects.filter(scope=Scope.PLATFORM).first() or RouterProfile(scope=Scope.PLATFORM)
-    report.add(_put(row, values, "router"), "router profile of the platform")
+    outcome = _change(row, values, "router")
+    if outcome is not Outcome.UNCHANGED:
+        profiles.set_profile(owner=profiles.PLATFORM, profile=profile_of(row), by=Author(None, "import_config"))
+    report.add(outcome, "router profile of the platform")
     names = set(Model.objects.values_list("name", flat=True))
     for route, name in values.items():
         unknown = route in ROUTES and name and name not in names
@@ -145,6 +151,14 @@ def _import_router(values: Mapping[str, Any], report: ImportReport) -> None:
 
 def _put(row: CatalogueEntry, values: Mapping[str, Any], path: str, *, exclude: tuple[str, ...] = ()) -> Outcome:
     """Save `row` with `values`, if it is new or they change it. Raises ConfigError, naming the column."""
+    outcome = _change(row, values, path, exclude=exclude)
+    if outcome is not Outcome.UNCHANGED:
+        row.save()
+    return outcome
+
+
+def _change(row: CatalogueEntry, values: Mapping[str, Any], path: str, *, exclude: tuple[str, ...] = ()) -> Outcome:
+    """As `_put`, without saving."""
     changed = [column for column, value in values.items() if getattr(row, column) != value]
     if row.pk and not changed:
         return Outcome.UNCHANGED
@@ -153,5 +167,4 @@ def _put(row: CatalogueEntry, values: Mapping[str, Any], path: str, *, exclude: 
         setattr(row, column, values[column])
     with _naming(path):
         row.full_clean(exclude=exclude)
-    row.save()
     return outcome

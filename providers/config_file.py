@@ -103,6 +103,23 @@ def parse(text: str, environ: Mapping[str, str]) -> ConfigFile:
     return file
 
 
+def parse_router(text: str) -> Mapping[str, Any]:
+    """The `[router]` table alone, whatever else the file holds. Raises ConfigError."""
+    findings = Findings()
+    try:
+        root = Table(tomllib.loads(text, parse_float=Decimal), "", findings)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"This is not TOML: {error}.") from None
+    table = root.table("router")
+    if table is None:
+        findings.problems.append("router: is required: the table [router] with the routes.")
+    values = _router(table)
+    findings.problems += [f"{path}: is no field of a profile." for path in findings.ignored]
+    if findings.problems:
+        raise ConfigError("\n".join(findings.problems))
+    return values
+
+
 def _refuse_twins(list_name: str, names: list[str], findings: Findings) -> None:
     for place, name in enumerate(names):
         if name and name in names[:place]:

@@ -3,7 +3,9 @@
 ProvidersError
 ├── InvalidRequest      the client's request is malformed; says which field and what to do
 ├── UpstreamError       a provider did not serve the request; carries an UpstreamFailure
-└── ConfigError         what an operator entered cannot work; says which entry and why
+├── ConfigError         what an operator entered cannot work; says which entry and why
+├── ProfileConflict     a router profile was changed by somebody else meanwhile
+└── UnknownVersion      a router profile has no such version
 """
 
 from providers.types import UpstreamFailure
@@ -32,3 +34,22 @@ class UpstreamError(ProvidersError):
 class ConfigError(ProvidersError):
     status = 400
     code = "config_error"
+
+
+class ProfileConflict(ProvidersError):
+    """`newest` is the number of the version that is in force."""
+
+    status = 409
+    code = "profile_conflict"
+
+    def __init__(self, newest: int) -> None:
+        super().__init__(f"The profile was changed meanwhile: it is at version {newest} now. Read it anew first.")
+        self.newest = newest
+
+
+class UnknownVersion(ProvidersError):
+    status = 404
+    code = "unknown_version"
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"The profile has no version {number}.")

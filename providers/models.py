@@ -458,3 +458,42 @@ class RouterProfile(CatalogueEntry):
         if self.scope == Scope.PLATFORM:
             return "Platform"
         return f"{self.get_scope_display()}: {self.organization or self.api_key}"
+
+
+class ProfileVersion(models.Model):
+    """What a router profile was changed to, when and by whom: written with each change, never changed.
+
+    `values` are the fields that are set from then on, `changes` the old and new value of each field that
+    this version changed (null: not set). `means` says by which way it came, `reverts` the number
+    of the version that it went back to."""
+
+    scope = models.CharField(max_length=12, choices=Scope.choices)
+    organization = models.ForeignKey(
+        Organization, null=True, blank=True, on_delete=models.CASCADE, related_name="+", verbose_name="organisation"
+    )
+    api_key = models.ForeignKey(
+        ApiKey, null=True, blank=True, on_delete=models.CASCADE, related_name="+", verbose_name="API key"
+    )
+    number = models.PositiveIntegerField()
+    created_at = models.DateTimeField(default=timezone.now)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    means = models.CharField("by way of", max_length=80)
+    values: "models.JSONField[Any, Any]" = models.JSONField(default=dict)
+    changes: "models.JSONField[Any, Any]" = models.JSONField(default=dict)
+    reverts = models.PositiveIntegerField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("number",), condition=Q(scope=Scope.PLATFORM), name="providers_version_of_platform"
+            ),
+            models.UniqueConstraint(fields=("organization", "number"), name="providers_version_of_organization"),
+            models.UniqueConstraint(fields=("api_key", "number"), name="providers_version_of_key"),
+        )
+
+    def __str__(self) -> str:
+        owner = self.organization or self.api_key or "Platform"
+        return f"{owner}, version {self.number}"

@@ -1,5 +1,6 @@
 """Reads of the providers app that are no part of a request; those use the catalogue."""
 
+from collections.abc import Collection
 from datetime import datetime
 
 from django.db.models import QuerySet
@@ -91,3 +92,12 @@ def mappings_without_cost() -> list[str]:
 
 def pending_proposals() -> int:
     return PriceProposal.objects.filter(state=Decision.PENDING).count()
+
+
+def price_changes(names: Collection[str], since: datetime, until: datetime) -> list[datetime]:
+    """When, between `since` and `until`, a price of one of the models `names` took effect, or a cost that a
+    markup's price follows."""
+    within = {"effective_from__gt": since, "effective_from__lt": until}
+    prices = ModelPrice.objects.filter(model__name__in=names, **within)
+    costs = MappingCost.objects.filter(mapping__model__name__in=names, mapping__model__markup__isnull=False, **within)
+    return [*prices.values_list("effective_from", flat=True), *costs.values_list("effective_from", flat=True)]

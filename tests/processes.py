@@ -161,13 +161,14 @@ class Ccm:
         return self.manage("create_key", "--email", email, "--name", name, *grant, *limits)
 
     def usage_records(self, organization: str | None = None) -> list[dict[str, Any]]:
-        """Every column of the usage records in the order of their making, of the organisation
-        whose personal owner has this e-mail address, or of all."""
+        """Every column of the usage records in the order of their making (`why` with the rules it refers
+        to), of the organisation whose personal owner has this e-mail address, or of all."""
         narrowed = f".filter(organization__memberships__user__email={organization!r})" if organization else ""
         source = (
-            "import json; from credits.models import UsageRecord; "
+            "import json; from credits.explanations import explained; from credits.models import UsageRecord; "
             f"rows = UsageRecord.objects{narrowed}.order_by('created_at').values(); "
-            "print(json.dumps(list(rows), default=str))"
+            "rows = [{**row, 'why': explained(row['why'])['rules']} for row in rows]; "
+            "print(json.dumps(rows, default=str))"
         )
         records: list[dict[str, Any]] = json.loads(self.python(source))
         return records

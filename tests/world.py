@@ -124,6 +124,20 @@ class World:
                 raise TimeoutError(f"{asked} is not served by {served or asked}: {answer.text}")
             time.sleep(0.05)
 
+    def await_route(self, key: str, model: str, fields: Mapping[str, Any]) -> None:
+        """Wait until the running server serves a request with these fields with `model`."""
+        body = {"model": "claude-opus-5-5", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}], **fields}
+        headers = {"authorization": f"Bearer {key}"}
+        deadline = time.monotonic() + 10
+        while True:
+            url = f"{self.ccm.url}/api/v1/route"
+            answer = httpx.post(url, json=body, headers=headers, timeout=60, trust_env=False)
+            if answer.json().get("model") == model:
+                return
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the route does not lead to {model}: {answer.text}")
+            time.sleep(0.05)
+
     def post(self, key: str, body: Mapping[str, Any]) -> httpx.Response:
         headers = {"authorization": f"Bearer {key}", "anthropic-version": "2023-06-01"}
         return httpx.post(f"{self.ccm.url}/v1/messages", json=body, headers=headers, timeout=60, trust_env=False)

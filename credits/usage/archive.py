@@ -1,8 +1,8 @@
 """Retention: a month of an organisation's usage records becomes a file, and only then is deleted.
 
 `CCM_DATA_DIR/archive/usage/<organisation>/<year>-<month>.jsonl.gz` has one JSON object a line with every
-column of a usage record, and `<year>-<month>.json` beside it (the manifest) the number of records, their
-charge in nanos and the file's SHA-256. The rollups stay, and so does the ledger.
+column of a usage record (`why` with the explanation itself), and `<year>-<month>.json` beside it (the manifest)
+the number of records, their charge in nanos and the file's SHA-256. The rollups stay, and so does the ledger.
 """
 
 import fcntl
@@ -25,6 +25,7 @@ from django.db.models import Count, Min, Sum
 from django.utils import timezone
 
 from credits.errors import CreditsError
+from credits.explanations import by_why
 from credits.models import UsageRecord, Wallet
 from credits.usage import rollups
 from credits.usage.export import batches
@@ -144,7 +145,7 @@ def _write(month: Month) -> UsageArchive:
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _replacing(file) as raw, gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed:
         for rows in batches(month.organization_id, month.span, columns=COLUMNS):
-            packed.write("".join(json.dumps(row, default=_text) + "\n" for row in rows).encode())
+            packed.write("".join(json.dumps(row, default=_text) + "\n" for row in _explained(rows)).encode())
     found = contents(file)
     if (found.records, found.charge) != _sums(UsageRecord.objects.filter(**_of(month)))[:2]:
         raise ArchiveDamaged(f"{month.path} holds {found.records} records of {month.records}.")
@@ -158,6 +159,12 @@ def _write(month: Month) -> UsageArchive:
         path=str(month.path),
         **asdict(found),
     )
+
+
+def _explained(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """With what `why` refers to: a file must be whole by itself."""
+    explanations = by_why(row["why"] for row in rows)
+    return [{**row, "why": explanations.get(row["why"]) if isinstance(row["why"], str) else row["why"]} for row in rows]
 
 
 def _require_rollups(month: Month) -> None:

@@ -1,13 +1,14 @@
 """Single requests, the newest first, page by page."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from django.db.models import Max, Q, QuerySet, Sum
 
 from credits.correction_models import Correction
+from credits.explanations import explained
 from credits.models import PriceSnapshot, UsageRecord
 from credits.rating import PriceLine, price_lines
 from credits.types import MeterReading
@@ -66,8 +67,8 @@ class RequestDetail:
     model: str
     requested_model: str
     route: str
-    why: list[Any]
     provider: str
+    actual_model: str
     status: int
     error_code: str
     stop_reason: str
@@ -89,8 +90,15 @@ class RequestDetail:
     usage_source: str
     charge: int
     attempts: list[dict[str, Any]]
+    explanation: dict[str, Any] = field(default_factory=dict)
+    """What types.Explanation says: `rules` and more."""
     lines: Sequence[PriceLine] = ()
     refunds: Sequence["Refund"] = ()
+
+    @property
+    def why(self) -> list[Any]:
+        """The routing rules in the order in which they were asked."""
+        return list(self.explanation["rules"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +110,9 @@ class Refund:
     reason: str
 
 
-DETAIL_COLUMNS = tuple(field.name for field in fields(RequestDetail) if field.name not in {"lines", "refunds"})
+MADE = {"explanation", "lines", "refunds"}
+"""What is read elsewhere: the other fields are named by their columns."""
+DETAIL_COLUMNS = tuple(each.name for each in fields(RequestDetail) if each.name not in MADE)
 ATTEMPT_KEYS = ("provider", "model", "ms", "status", "error")
 """What a customer is told of an attempt."""
 
@@ -167,12 +177,12 @@ def _refunded(request_ids: Sequence[str]) -> dict[str, int]:
 def request_detail(organization_id: int, request_id: str) -> RequestDetail | None:
     """None for a request that is not there, or another tenant's."""
     records = UsageRecord.objects.filter(organization_id=organization_id, request_id=request_id)
-    row = records.values(*DETAIL_COLUMNS, "price_snapshot_id").first()
+    row = records.values(*DETAIL_COLUMNS, "why", "price_snapshot_id").first()
     if row is None:
         return None
     price = PriceSnapshot.objects.get(pk=row.pop("price_snapshot_id")).as_type()
     row["attempts"] = [{key: each[key] for key in ATTEMPT_KEYS if key in each} for each in row["attempts"]]
-    detail = RequestDetail(**row)
+    detail = RequestDetail(explanation=explained(row.pop("why")), **row)
     refunds = Correction.objects.filter(hold_id=request_id).order_by("created_at")
     return replace(
         detail,

@@ -1,8 +1,10 @@
 """Router profiles: the most specific one wins, field by field (architecture, section 4)."""
 
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Literal
 
 from providers.types import Catalogue, Profile
 
@@ -19,24 +21,54 @@ DEFAULTS = Profile(
     think_in_plan_mode=True,
     pin_explicit_model=False,
 )
-_FIELDS = tuple(field.name for field in fields(Profile))
+FIELDS = tuple(field.name for field in fields(Profile))
+
+
+Level = Literal["key", "organization", "platform", "built_in"]
+"""Whose profile a field's value comes from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """The profile that routes a key's requests, and where each of its fields comes from."""
+
+    profile: Profile
+    origins: Mapping[str, Level]
 
 
 @lru_cache(maxsize=4096)
-def merge_profiles(*profiles_most_specific_first: Profile) -> Profile:
-    """One profile whose fields are each taken from the first profile that sets them, else the
-    default. A route set to "" is set: it switches the wider profile's route off."""
-    merged: dict[str, Any] = {}
-    for name in _FIELDS:
-        for profile in (*profiles_most_specific_first, DEFAULTS):
-            value = getattr(profile, name)
+def merge(key: Profile | None, organization: Profile | None, platform: Profile) -> Merged:
+    """One profile whose fields are each taken from the most specific profile that sets them, else the
+    built-in value. A route set to "" is set: it switches the wider profile's route off. What nobody
+    sets has no origin."""
+    levels: tuple[tuple[Level, Profile | None], ...]
+    levels = (("key", key), ("organization", organization), ("platform", platform), ("built_in", DEFAULTS))
+    values: dict[str, Any] = {}
+    origins: dict[str, Level] = {}
+    for name in FIELDS:
+        for level, profile in levels:
+            value = getattr(profile, name, None)
             if value is not None:
-                merged[name] = value
+                values[name], origins[name] = value, level
                 break
-    return Profile(**merged)
+    return Merged(Profile(**values), MappingProxyType(origins))
+
+
+def merge_profiles(*profiles_most_specific_first: Profile) -> Profile:
+    """As `merge`, of at most three profiles, without the origins."""
+    *own, widest = profiles_most_specific_first or (Profile(),)
+    key, organization = [*[None] * (2 - len(own)), *own]
+    return merge(key, organization, widest).profile
+
+
+def merged_for(catalogue: Catalogue, organization_id: int, api_key_id: int) -> Merged:
+    """What routes a key's requests: its own profile over its organisation's over the platform's."""
+    return merge(
+        catalogue.key_profiles.get(api_key_id),
+        catalogue.organization_profiles.get(organization_id),
+        catalogue.platform_profile,
+    )
 
 
 def profile_for(catalogue: Catalogue, organization_id: int, api_key_id: int) -> Profile:
-    """The profile that routes a key's requests: the key's over its organisation's over the platform's."""
-    own = (catalogue.key_profiles.get(api_key_id), catalogue.organization_profiles.get(organization_id))
-    return merge_profiles(*(profile for profile in own if profile is not None), catalogue.platform_profile)
+    return merged_for(catalogue, organization_id, api_key_id).profile

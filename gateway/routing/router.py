@@ -5,17 +5,28 @@ rule that chooses wins; the trail keeps every answer.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 
-from gateway.routing import plan_mode, signals, tags
+from gateway.routing import signals, tags
 from gateway.routing.names import Found, Names, is_alias, is_claude, names_of, shown, split_1m
 from gateway.routing.patterns import MAX_NAME, InvalidPattern, check, matches
 from gateway.routing.profiles import AUTO_MAP_REGEX, BACKGROUND_REGEX, merge_profiles
-from gateway.routing.types import Decision, NoModels, Route, Rule, UnknownModel
+from gateway.routing.types import Decision, NoModels, Route, Rule, Signals, UnknownModel
 from providers.types import Catalogue, Profile
 from providers.wire.request import MessagesRequest
 
 Outcome = tuple[Found | None, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The route and model that the rules choose, and their trail."""
+
+    route: Route
+    found: Found
+    trail: tuple[Rule, ...]
+    warnings: tuple[str, ...]
 
 
 def route(
@@ -26,45 +37,51 @@ def route(
     `headers` have lower-case names; `profile` comes from `profile_for`; `tokens` is the local
     count of the request's input. Raises UnknownModel for a name that stands for nothing,
     NoModels for a catalogue without a servable model, InvalidRequest for a malformed field."""
+    sender = signals.sender_of(request, headers)
+    tag, edited = tags.take_tags(request, is_subagent=sender.is_subagent)
+    found = signals.signals_of(edited, sender, tag)
+    choice = choose(found, asked=request.model, tokens=tokens, profile=profile, catalogue=catalogue)
+    _, wants_1m = split_1m(request.model)
+    return Decision(
+        route=choice.route,
+        model=choice.found.model,
+        requested=request.model,
+        request=edited,
+        provider=choice.found.provider,
+        signals=found,
+        wants_1m=wants_1m or "context-1m" in headers.get("anthropic-beta", ""),
+        trail=choice.trail,
+        warnings=choice.warnings,
+        session_id=sender.session_id,
+        agent_id=sender.agent_id,
+        parent_agent_id=sender.parent_agent_id,
+        request_class=sender.request_class,
+    )
+
+
+def choose(found: Signals, *, asked: str, tokens: int, profile: Profile, catalogue: Catalogue) -> Choice:
+    """What the rules choose for a request with these signals, which asks for the model `asked`.
+
+    Raises UnknownModel and NoModels as `route` does."""
     names = names_of(catalogue)
     if not names.models:
         raise NoModels
-    case = _Case(request, headers, merge_profiles(profile), names, tokens)
-    chosen, found = _apply(case)
-    _, wants_1m = split_1m(request.model)
-    return Decision(
-        route=chosen,
-        model=found.model,
-        requested=request.model,
-        request=case.request,
-        provider=found.provider,
-        wants_1m=wants_1m or "context-1m" in headers.get("anthropic-beta", ""),
-        trail=tuple(case.trail),
-        warnings=tuple(dict.fromkeys(case.warnings)),
-        session_id=case.sender.session_id,
-        agent_id=case.sender.agent_id,
-        parent_agent_id=case.sender.parent_agent_id,
-        request_class=case.sender.request_class,
-    )
+    case = _Case(found, asked, tokens, merge_profiles(profile), names)
+    chosen, model = _apply(case)
+    return Choice(chosen, model, tuple(case.trail), tuple(dict.fromkeys(case.warnings)))
 
 
 class _Case:
     """One request on its way through the rules."""
 
-    def __init__(
-        self, request: MessagesRequest, headers: Mapping[str, str], profile: Profile, names: Names, tokens: int
-    ) -> None:
+    def __init__(self, found: Signals, asked: str, tokens: int, profile: Profile, names: Names) -> None:
+        self.signals = found
         self.profile = profile
         self.names = names
         self.tokens = tokens
         self.trail: list[Rule] = []
         self.warnings: list[str] = []
-        self.name, _ = split_1m(request.model)
-        self.sender = signals.sender_of(request, headers)
-        self.tag, self.request = tags.take_tags(request, is_subagent=self.sender.is_subagent)
-        self.is_helper = bool(self.sender.helper) or (
-            self.sender.request_class == "auxiliary" and not self.sender.main_shaped
-        )
+        self.name, _ = split_1m(asked)
         self.is_explicit = False
         self.base = self._base()
 
@@ -91,10 +108,6 @@ class _Case:
     @cached_property
     def is_background_name(self) -> bool:
         return self.matches("background_regex", self.profile.background_regex or "", BACKGROUND_REGEX)
-
-    @cached_property
-    def is_plan_mode(self) -> bool:
-        return plan_mode.is_on(self.request)
 
     def _base(self) -> Found:
         """The model when no other route applies: the client's own, or what stands in for it (auto-map)."""
@@ -152,7 +165,7 @@ def _apply(case: _Case) -> tuple[Route, Found]:
 
 
 def _safety(case: _Case) -> Outcome:
-    if not case.sender.is_classifier:
+    if not case.signals.classifier:
         return None, "This is not the client's safety classifier."
     found, _ = case.target("safety")
     if found is not None:
@@ -165,19 +178,20 @@ def _websearch(case: _Case) -> Outcome:
     found, why_not = case.target("websearch")
     if found is None:
         return None, why_not
-    if not signals.has_web_search(case.request):
+    if not case.signals.web_search:
         return None, "No tool is a web search (a type that begins with web_search)."
     return found, "A tool is a web search."
 
 
 def _subagent(case: _Case) -> Outcome:
-    if case.tag is not None:
-        found = case.names.find(case.tag) or case.names.of_tier(case.tag)
+    tag = case.signals.tag
+    if tag is not None:
+        found = case.names.find(tag) or case.names.of_tier(tag)
         if found is not None:
-            return found, f"A subagent tag names {shown(case.tag)}."
-        case.warnings.append(f"The subagent tag's model {shown(case.tag)} is not available; the tag is ignored.")
-    without = "No subagent tag was found" if case.tag is None else f"The tag's model {shown(case.tag)} is not available"
-    if not case.sender.is_subagent:
+            return found, f"A subagent tag names {shown(tag)}."
+        case.warnings.append(f"The subagent tag's model {shown(tag)} is not available; the tag is ignored.")
+    without = "No subagent tag was found" if tag is None else f"The tag's model {shown(tag)} is not available"
+    if not case.signals.subagent:
         return None, f"{without}, and the request is not a subagent's."
     found, why_not = case.target("subagent")
     if found is None:
@@ -189,7 +203,7 @@ def _image(case: _Case) -> Outcome:
     found, why_not = case.target("image")
     if found is None:
         return None, why_not
-    if not signals.has_new_image(case.request):
+    if not case.signals.image:
         return None, "The newest user turn holds no image."
     return found, "The newest user turn holds an image."
 
@@ -200,11 +214,11 @@ def _long_context(case: _Case) -> Outcome:
         return None, why_not
     threshold = case.profile.long_context_threshold or 0
     if case.tokens > threshold:
-        return found, f"{case.tokens} input tokens are more than the threshold of {threshold}."
+        return found, f"The input is longer than the threshold of {threshold} tokens."
     chosen = next((other for _, _, rule in _LATER if (other := rule(case)[0])), case.base).model
     if _holds(chosen.context_window, case.tokens) or not _holds(found.model.context_window, case.tokens):
-        return None, f"{case.tokens} input tokens are within the threshold of {threshold}."
-    return found, f"{case.tokens} input tokens do not fit the {chosen.context_window} of {shown(chosen.name)}."
+        return None, f"The input is within the threshold of {threshold} tokens."
+    return found, f"The input does not fit the {chosen.context_window} tokens of {shown(chosen.name)}."
 
 
 def _holds(context_window: int | None, tokens: int) -> bool:
@@ -223,21 +237,19 @@ def _think(case: _Case) -> Outcome:
     found, why_not = case.target("think")
     if found is None:
         return None, why_not
-    thinking = case.request.thinking
-    kind = thinking.type if thinking else None
-    if kind == "enabled":
+    if case.signals.thinking == "enabled":
         return found, "Thinking is enabled."
-    if kind == "disabled":
+    if case.signals.thinking == "disabled":
         return None, "Thinking is disabled."
     # Helpers inherit the session's effort and agent type, though nobody wants them to think.
-    if case.is_helper:
+    if case.signals.helper or (case.signals.request_class == "auxiliary" and not case.signals.main_shaped):
         return None, "The request is one of the client's helpers."
-    effort = case.request.output_config.effort
+    effort = case.signals.effort
     if effort is not None and effort in (case.profile.think_efforts or ()):
         return found, f"The effort is {shown(effort)}."
-    if case.sender.agent_type.lower() == "plan":
+    if case.signals.plan_agent:
         return found, "A Plan agent asks."
-    if case.profile.think_in_plan_mode and case.is_plan_mode:
+    if case.profile.think_in_plan_mode and case.signals.plan_mode:
         return found, "The client is in plan mode."
     return None, "Nothing asks for thinking: not its type, effort, agent type or plan mode."
 
@@ -248,16 +260,16 @@ def _background(case: _Case) -> Outcome:
         return None, why_not
     if case.is_background_name:
         return found, f"{shown(case.name)} matches background_regex."
-    if case.sender.helper:
-        return found, f"The request is the client's {case.sender.helper} helper."
-    if case.sender.request_class != "auxiliary":
+    if case.signals.helper:
+        return found, f"The request is the client's {case.signals.helper} helper."
+    if case.signals.request_class != "auxiliary":
         return None, f"{shown(case.name)} does not match background_regex, and no helper asks."
     # Side questions and prompt suggestions carry the whole conversation: another model would
     # read it at full price where the main model has it cached, and may not have the window.
-    if case.sender.main_shaped:
+    if case.signals.main_shaped:
         return None, "The auxiliary request carries the conversation: it stays with the main loop's model."
     # A search must reach a model that can search; counts and probes are about the model they name.
-    if signals.has_web_search(case.request) or case.request.max_tokens <= 1:
+    if case.signals.web_search or case.signals.little:
         return None, "The auxiliary request is a web search, a token count or a probe."
     return found, "The client's request class is auxiliary."
 

@@ -12,12 +12,14 @@ from typing import get_args
 
 import msgspec
 
-from gateway.routing.types import RequestClass
+from gateway.routing import plan_mode
+from gateway.routing.types import RequestClass, Signals
 from providers.wire.request import Block, MessagesRequest
 from providers.wire.searches import is_web_search
 
 _CLASSES: dict[str, RequestClass] = {name: name for name in get_args(RequestClass) if name}
 MAX_ID = 128
+MAX_WORD = 40
 _parts = msgspec.json.Decoder(list[Block])
 
 _CLASSIFIER = "You are a security monitor for autonomous AI coding agents."
@@ -87,6 +89,26 @@ def sender_of(request: MessagesRequest, headers: Mapping[str, str]) -> Sender:
         helper=helper,
         main_shaped=main_shaped,
         is_subagent=is_subagent,
+    )
+
+
+def signals_of(request: MessagesRequest, sender: Sender, tag: str | None) -> Signals:
+    """`tag` is the subagent tag's model. Raises InvalidRequest when a field it reads is malformed."""
+    effort = request.output_config.effort
+    return Signals(
+        web_search=has_web_search(request),
+        image=has_new_image(request),
+        tag=tag,
+        subagent=sender.is_subagent,
+        classifier=sender.is_classifier,
+        helper=sender.helper,
+        request_class=sender.request_class,
+        main_shaped=sender.main_shaped,
+        thinking=request.thinking.type[:MAX_WORD] if request.thinking else None,
+        effort=None if effort is None else effort[:MAX_WORD],
+        plan_agent=sender.agent_type.lower() == "plan",
+        plan_mode=plan_mode.is_on(request),
+        little=request.max_tokens <= 1,
     )
 
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
+
 from providers.types import Model
 from providers.wire.request import MessagesRequest
 
@@ -37,6 +39,30 @@ class Rule:
     why: str
 
 
+class Signals(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What a request says about itself, as far as the choice of its route depends on it; its model's
+    name and its tokens, which differ from request to request, stand beside it.
+
+    `little`: at most one token is wanted (a count or a probe). `effort` and `tag` are the client's words."""
+
+    web_search: bool = False
+    image: bool = False
+    tag: str | None = None
+    subagent: bool = False
+    classifier: bool = False
+    helper: str = ""
+    request_class: RequestClass = ""
+    main_shaped: bool = False
+    thinking: str | None = None
+    effort: str | None = None
+    plan_agent: bool = False
+    plan_mode: bool = False
+    little: bool = False
+
+
+NO_SIGNALS = Signals()
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """Which model serves a request, and why.
@@ -44,7 +70,8 @@ class Decision:
     `provider`: set when the client named a provider with the model; then only that
     provider's targets may serve. `request` is the request as it goes on (routing tags
     removed); its `model` field is still the client's. `request_class` is what the client's
-    header says, else what the request's shape says, else "".
+    header says, else what the request's shape says, else "". `origin` says whose profile set
+    the route, "" when none did.
     """
 
     route: Route
@@ -52,6 +79,8 @@ class Decision:
     requested: str
     request: MessagesRequest
     provider: str | None = None
+    signals: Signals = NO_SIGNALS
+    origin: str = ""
     wants_1m: bool = False
     trail: tuple[Rule, ...] = ()
     warnings: tuple[str, ...] = ()

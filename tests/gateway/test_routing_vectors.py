@@ -1,19 +1,23 @@
 """The routing facts of the two seed systems, case by case: kept, or changed with a reason.
 
-Every case of `router-vectors.json` is routed here, or listed in OUTSIDE with the part of the
-product that it belongs to. A case that is new in the file fails until it has its place.
+Every case of `router-vectors.json` is routed here, by the rules directly and by the API's dry run over
+HTTP, or listed in OUTSIDE with the part of the product that it belongs to. A case that is new in
+the file fails until it has its place.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from gateway.routing import Decision, UnknownModel, find_model, merge_profiles
+from gateway.routing import UnknownModel, find_model, merge_profiles
 from gateway.routing.signals import session_id
 from providers.types import Catalogue, Profile
-from tests.gateway.routing_cases import catalogue, decide, provided, request
+from tests.gateway import routing_cases
+from tests.gateway.routing_cases import catalogue, model, provided, request
+from tests.gateway.routing_http import deciding_over_http
 
 FILE = Path(__file__).resolve().parents[3] / "shared" / "reference" / "router-vectors.json"
 pytestmark = pytest.mark.skipif(not FILE.is_file(), reason=f"no router vectors at {FILE}")
@@ -63,6 +67,14 @@ DIFFERENT = {
 }
 
 
+Decide = Callable[..., Any]
+
+
+@pytest.fixture(params=["directly", "http"])
+def decide(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Decide:
+    return routing_cases.decide if request.param == "directly" else deciding_over_http(monkeypatch)
+
+
 def cases(section: str, part: str = "cases") -> list[Any]:
     return [pytest.param(case, id=case["id"]) for case in VECTORS.get(section, {}).get(part, [])]
 
@@ -76,7 +88,7 @@ def split(name: str) -> tuple[str | None, str]:
     return None, name
 
 
-def served(decided: Decision) -> tuple[str | None, str]:
+def served(decided: Any) -> tuple[str | None, str]:
     return decided.provider.lower() if decided.provider else None, decided.model.name
 
 
@@ -94,7 +106,7 @@ def mux_names(case: dict[str, Any], router: dict[str, str]) -> set[str]:
 
 
 @pytest.mark.parametrize("case", cases("ccm"))
-def test_claude_code_mux(case):
+def test_claude_code_mux(case: dict[str, Any], decide: Decide):
     router = case.get("router", VECTORS["ccm"]["default_router"])
     known = catalogue(*sorted(mux_names(case, router)))
     decided = decide(request(**case["request"]), profile=Profile(**router), known=known)
@@ -135,7 +147,7 @@ def router_catalogue(*routers: dict[str, Any]) -> Catalogue:
 
 
 @pytest.mark.parametrize("case", cases("ccr_v2"))
-def test_claude_code_router(case):
+def test_claude_code_router(case: dict[str, Any], decide: Decide):
     profile, known = router_inputs(case)
     sent = request(**case["request"])
     expected = {**case["expect"], **case.get("ours", {})}
@@ -180,7 +192,7 @@ IMAGE_ROUTES = {
         if case["id"] not in OUTSIDE_CASES
     ],
 )
-def test_images_of_claude_code_router(case):
+def test_images_of_claude_code_router(case: dict[str, Any], decide: Decide):
     router = {**VECTORS["ccr_v2"]["default_router"], **case.get("config", {}).get("Router", {})}
     turns = [{"role": "user", "content": case["last_user"]}]
     if "earlier_user" in case:
@@ -202,7 +214,7 @@ V3_MODELS = ("claude-sonnet", "claude-opus", "claude-haiku", "gpt-5-codex")
         if case["id"] not in OUTSIDE_CASES
     ],
 )
-def test_claude_code_router_3(case):
+def test_claude_code_router_3(case: dict[str, Any], decide: Decide):
     known = provided(*(f"Provider,{name}" for name in V3_MODELS))
     decided = decide(request(**case["request"]), profile=Profile(default="Provider/claude-sonnet"), known=known)
     name = DIFFERENT[case["id"]][0] if case["id"] in DIFFERENT else case["expect"]["model"]
@@ -215,7 +227,7 @@ def test_claude_code_router_3(case):
     "case",
     [pytest.param(case, id=case["id"]) for case in VECTORS.get("ccr_v3", {}).get("subagent_env", {}).get("cases", [])],
 )
-def test_subagents_of_claude_code_router_3(case):
+def test_subagents_of_claude_code_router_3(case: dict[str, Any], decide: Decide):
     known = provided("Codex API,gpt-5.6-sol", "DeepSeek,deepseek-v4-flash", "DeepSeek,deepseek-v4-pro")
     texts = [f"{BILLING}: {case['request']['billing']}"] if "billing" in case["request"] else []
     if "tag" in case["request"]:
@@ -228,7 +240,7 @@ def test_subagents_of_claude_code_router_3(case):
 
 
 @pytest.mark.parametrize("number", range(7))
-def test_names_of_claude_code_router_3(number):
+def test_names_of_claude_code_router_3(number: int, monkeypatch: pytest.MonkeyPatch):
     section = VECTORS["ccr_v3"]["model_registry"]
     case = section["cases"][number]
     providers = case.get("providers", section["providers"])
@@ -240,16 +252,27 @@ def test_names_of_claude_code_router_3(number):
     out = case["out"]
     if f"registry {case['in']}" in DIFFERENT:
         out = DIFFERENT[f"registry {case['in']}"][0]
-    assert (found.model.name if found else None) == (out and (out.partition("/")[2] or out))
+    expected = out and (out.partition("/")[2] or out)
+    assert (found.model.name if found else None) == expected
+    over_http = deciding_over_http(monkeypatch)
+    sent, profile = request(model=case["in"]), Profile(auto_map_regex="^never$")
+    if expected is None:
+        with pytest.raises(UnknownModel):
+            over_http(sent, profile=profile, known=provided(*pairs))
+    else:
+        told = over_http(sent, profile=profile, known=provided(*pairs))
+        assert (told.route, told.model.name) == ("explicit", expected)
 
 
 # --- sessions and our own cases ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("case", cases("session_id"))
-def test_session_id(case):
+def test_session_id(case: dict[str, Any], monkeypatch: pytest.MonkeyPatch):
     headers = {key.lower(): value for key, value in case.get("headers", {}).items()}
-    assert session_id(request(metadata={"user_id": case.get("user_id", "")}), headers) == case["expect"]
+    sent = request(metadata={"user_id": case.get("user_id", "")})
+    assert session_id(sent, headers) == case["expect"]
+    assert deciding_over_http(monkeypatch)(sent, headers=headers).session_id == case["expect"]
 
 
 OURS = {
@@ -271,7 +294,50 @@ def test_our_own_cases_have_their_tests():
         assert f"def {function}(" in (Path(__file__).parent / file).read_text(), id_
 
 
-def test_effort_does_not_undo_disabled_thinking():
+TAG = "<CCM-SUBAGENT-MODEL>{}</CCM-SUBAGENT-MODEL> do it"
+SUBAGENT = {"x-claude-code-request-class": "subagent", "x-claude-code-agent-id": "a1"}
+SEARCH = {"type": "web_search_20250305", "name": "web_search", "max_uses": 8}
+
+
+def tagged(name: str, spelling: str = "CCM") -> list[dict[str, str]]:
+    return [{"role": "user", "content": TAG.format(name).replace("CCM", spelling)}]
+
+
+# case -> (headers, the request's fields, tokens, the route and model)
+OVER_HTTP: dict[str, tuple[dict[str, str], dict[str, Any], int, tuple[str, str]]] = {
+    "g-1": ({}, {"model": "claude-opus-4-8[1m]"}, 9, ("default", "the-default")),
+    "g-4": ({}, {"model": "claude-haiku-4-5", "tools": [SEARCH]}, 9, ("websearch", "the-searcher")),
+    "g-7": (SUBAGENT, {"messages": tagged("demo/glm")}, 9, ("subagent", "glm")),
+    "g-8": ({}, {"messages": tagged("glm")}, 9, ("default", "the-default")),
+    "g-10": (SUBAGENT, {"messages": tagged("glm", "CCR")}, 9, ("subagent", "glm")),
+    "g-11": (
+        {**SUBAGENT, "x-claude-code-request-class": "main"},
+        {"messages": tagged("glm")},
+        9,
+        ("default", "the-default"),
+    ),
+    "g-12": ({"x-claude-code-request-class": "compaction"}, {}, 60_001, ("long_context", "the-long")),
+    "g-13": ({"x-claude-code-request-class": "whatever"}, {}, 9, ("default", "the-default")),
+}
+
+
+@pytest.mark.parametrize("id_", OVER_HTTP)
+def test_our_own_cases_over_http(id_: str, monkeypatch: pytest.MonkeyPatch):
+    headers, fields, tokens, (route, name) = OVER_HTTP[id_]
+    known = catalogue(*routing_cases.ROUTE_MODELS, model("glm"))
+    told = deciding_over_http(monkeypatch)(headers=headers, known=known, tokens=tokens, **fields)
+    assert (told.route, told.model.name) == (route, name)
+    if "messages" in fields:
+        is_kept = route == "default"
+        assert ("SUBAGENT-MODEL" in str(told.request.value("messages"))) is is_kept
+
+
+def test_an_unknown_model_is_refused_over_http(monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(UnknownModel):  # g-3: 400 policy_blocked
+        deciding_over_http(monkeypatch)(model="gpt-5")
+
+
+def test_effort_does_not_undo_disabled_thinking(decide: Decide):
     g_14 = next(case for case in VECTORS["ours_extra"] if case["id"] == "g-14")
     profile = Profile(default="d", think="t", think_efforts=frozenset({"high", "max"}))
     assert decide(request(**g_14["request"]), profile=profile, known=catalogue("d", "t")).route == "default"
@@ -283,6 +349,7 @@ def test_no_case_slips_by():
     settings = {"default_router", "order", "providers"}
     extra = {case["id"] for case in VECTORS["ours_extra"]}
     assert extra <= set(OURS) | set(OUTSIDE_CASES)
+    assert extra <= set(OVER_HTTP) | set(OUTSIDE_CASES) | {"g-3", "g-14"}
     for seed in ("ccm", "ccr_v2", "session_id", "ccr_v3"):
         for part, content in VECTORS[seed].items():
             section = f"{seed}.{part}"

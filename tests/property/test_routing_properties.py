@@ -6,7 +6,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.routing import InvalidPattern, check_pattern, discovery_id
+from gateway.routing import InvalidPattern, Signals, check_pattern, choose, discovery_id, merge
 from gateway.routing.names import Names
 from gateway.routing.patterns import MAX_NAME, matches
 from gateway.routing.tags import take_tags, without_tags
@@ -54,6 +54,57 @@ def test_the_order_of_the_routes(signalled, unset):
     assert decided.route == expected
     assert decided.model.name == ("the-agent" if expected == "subagent" else getattr(ROUTES, expected))
     assert [rule.rule for rule in decided.trail[1:] if rule.matched] == [expected]
+
+
+LEVELS = ("key", "organization", "platform")
+VALUES = ("", "other-key", "other-organization", "other-platform")
+MERGED = catalogue(*ROUTE_MODELS, "the-agent", *VALUES[1:])
+
+
+@st.composite
+def levels(draw: st.DrawFn) -> dict[str, Profile]:
+    """A key's, an organisation's and the platform's profile: each sets some routes, to a model of its
+    own or off."""
+    return {
+        level: Profile(**{route: draw(st.sampled_from((None, "", f"other-{level}"))) for route in (*ORDER, "default")})
+        for level in LEVELS
+    }
+
+
+@given(signals(), levels())
+def test_the_order_of_the_routes_holds_for_merged_profiles(signalled, profiles):
+    routes, fields = signalled
+    merged = merge(*(profiles[level] for level in LEVELS))
+    for route in (*ORDER, "default"):
+        setting = next((level for level in LEVELS if getattr(profiles[level], route) is not None), None)
+        assert merged.origins.get(route) == setting
+        assert getattr(merged.profile, route) == (getattr(profiles[setting], route) if setting else None)
+    is_set = {route for route in (*ORDER, "default") if getattr(merged.profile, route)}
+    expected = next((r for r in ORDER if r in routes and (r == "subagent" or r in is_set)), "default")
+    decided = decide(profile=merged.profile, known=MERGED, **fields)
+    assert decided.route == expected
+    if expected == "subagent":
+        assert decided.model.name == "the-agent"
+    elif expected in is_set:
+        assert decided.model.name == f"other-{merged.origins[expected]}"
+    assert [rule.rule for rule in decided.trail[1:] if rule.matched] == [expected]
+    assert [rule.rule for rule in decided.trail if rule.rule in ORDER] == list(ORDER)
+
+
+@given(signals(), levels(), st.booleans())
+def test_what_was_recorded_of_a_request_decides_again_as_the_request_did(signalled, profiles, is_long):
+    """The signals, stored and read back, choose the same route under any profile: what-if relies on it."""
+    _, fields = signalled
+    sent, headers = {**fields}, fields.get("headers")
+    tokens = 100_000 if is_long else sent.get("tokens", 1)
+    for name in ("headers", "tokens"):
+        sent.pop(name, None)
+    profile = merge(*(profiles[level] for level in LEVELS)).profile
+    first = decide(request(**sent), headers=headers, profile=ROUTES, known=MERGED, tokens=tokens)
+    stored = msgspec.json.decode(msgspec.json.encode(first.signals), type=Signals)
+    again = choose(stored, asked=first.requested, tokens=tokens, profile=profile, catalogue=MERGED)
+    decided = decide(request(**sent), headers=headers, profile=profile, known=MERGED, tokens=tokens)
+    assert (again.route, again.found.model, again.trail) == (decided.route, decided.model, decided.trail)
 
 
 @given(signals())

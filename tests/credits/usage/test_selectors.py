@@ -10,6 +10,7 @@ import pytest
 from accounts.models import ApiKey, Organization
 from accounts.services import create_key
 from credits.models import UsageRecord
+from credits.types import Explanation
 from credits.usage import rollups
 from credits.usage.export import export_csv, export_json
 from credits.usage.requests import Cursor, RequestFilters, request_detail, requests_page
@@ -154,10 +155,14 @@ def test_what_is_no_cursor_is_none(text: str):
 
 
 def test_one_request_says_everything_but_what_it_cost_the_operator(customer: Tenant, stranger: Tenant):
-    request_id = use(customer, NOW, why=({"rule": "default", "matched": True, "why": "w"},), client="claude-cli")
+    rules = [{"rule": "default", "matched": True, "why": "w"}]
+    attempts = ({"provider": "p", "model": "a", "mapping": 7, "cost": "unknown", "ms": 5, "error": "timeout"},)
+    explanation = Explanation.of(json.dumps({"rules": rules}).encode())
+    request_id = use(customer, NOW, explanation=explanation, client="claude-cli", attempts=attempts)
     detail = request_detail(customer.organization_id, request_id)
     assert detail is not None
-    assert (detail.charge, detail.why[0]["rule"], detail.client) == (10 * TOKEN, "default", "claude-cli")
+    assert (detail.charge, detail.explanation, detail.client) == (10 * TOKEN, {"rules": rules}, "claude-cli")
+    assert detail.attempts == [{"provider": "p", "model": "a", "ms": 5, "error": "timeout"}]
     assert not hasattr(detail, "cost")
     assert not hasattr(detail, "margin")
     assert request_detail(stranger.organization_id, request_id) is None

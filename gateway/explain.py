@@ -1,0 +1,42 @@
+"""Why a request took its route and where it could have gone, for people: the dry run's answer, and what
+a usage record refers to."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from credits.types import Explanation
+from gateway.plan import PlannedTarget
+from gateway.routing import Decision
+from providers.prices import usd
+
+_encode = msgspec.json.Encoder().encode
+
+
+def explanation_of(decision: Decision, targets: Sequence[PlannedTarget]) -> Explanation:
+    """What the usage record of a request keeps. Nothing in it is the request's alone (no id, no token
+    count), so that equal ones are stored once; nothing in it is what a provider costs the operator."""
+    content = {
+        "rules": decision.trail,
+        "targets": target_lines(decision, targets),
+        "signals": decision.signals,
+        "origin": decision.origin,
+    }
+    return Explanation.of(_encode(content))
+
+
+def target_lines(decision: Decision, targets: Sequence[PlannedTarget]) -> list[dict[str, Any]]:
+    """The targets in the order in which they are tried; `input` and `output` are what the customer
+    pays, in USD per million tokens."""
+    price = decision.model.price
+    rates = {} if price is None else {"input": usd(price.input), "output": usd(price.output)}
+    return [
+        {
+            "provider": planned.target.provider,
+            "model": planned.target.actual_model,
+            "healthy": getattr(planned, "healthy", True),
+            **rates,
+        }
+        for planned in targets
+    ]

@@ -92,9 +92,27 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class CredentialSecret:
+    """`requests_per_minute` and `concurrency` are the operator's own limits, None for none; they are
+    the whole installation's."""
+
     id: int
     weight: int
     secret: str = field(repr=False)
+    requests_per_minute: int | None = None
+    concurrency: int | None = None
+
+    @property
+    def is_limited(self) -> bool:
+        return self.requests_per_minute is not None or self.concurrency is not None
+
+
+class Policy(StrEnum):
+    """By what the targets of a model are ordered, those that are well first."""
+
+    PRIORITY = "priority"
+    PRICE = "price"
+    LATENCY = "latency"
+    THROUGHPUT = "throughput"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +151,7 @@ class Model:
     targets: tuple[Target, ...]
     created_at: str = "1970-01-01T00:00:00Z"
     discoverable: bool = True
+    policy: Policy = Policy.PRIORITY
 
 
 @dataclass(frozen=True, slots=True)

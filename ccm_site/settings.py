@@ -164,6 +164,8 @@ JOURNAL_DIR = DATA_DIR / "journal"
 # How long promotional credits last that were granted without a date; 0: for ever.
 PROMO_EXPIRY_DAYS = env_int("CCM_PROMO_EXPIRY_DAYS", 30, minimum=0, maximum=3650)
 # R10 of `manage.py reconcile` tells of requests that lost more than this.
+# Web processes that share the limits of providers' credentials.
+WORKERS = env_int("WORKERS", 1, minimum=1, maximum=256)
 UNDER_COST_NANOS = env_usd("CCM_UNDER_COST_USD", "0")
 METRICS_TOKEN = env_secret("CCM_METRICS_TOKEN", "")
 SEARCH_BACKEND, SEARCH_URL, SEARCH_KEY = search_engine(

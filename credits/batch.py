@@ -257,7 +257,7 @@ def settle(books: Books, request: SettleRequest) -> Settlement:
     reading = rating.sane(request.reading)
     if not hold.unfinished:
         return repeated_settlement(books, hold, reading)
-    return close(books, hold, reading, request.cost_price, request.facts)
+    return close(books, hold, reading, request.cost_price, request.facts, spent=request.spent)
 
 
 def repeated_settlement(books: Books, hold: HoldRow, reading: MeterReading) -> Settlement:
@@ -268,11 +268,17 @@ def repeated_settlement(books: Books, hold: HoldRow, reading: MeterReading) -> S
 
 
 def close(
-    books: Books, hold: HoldRow, reading: MeterReading, cost_price: PriceSnapshot | None, facts: RequestFacts
+    books: Books,
+    hold: HoldRow,
+    reading: MeterReading,
+    cost_price: PriceSnapshot | None,
+    facts: RequestFacts,
+    *,
+    spent: int = 0,
 ) -> Settlement:
     """Charge the reading to the hold's wallet, release the hold, and leave the usage record."""
     charge = rating.charge(reading, books.price(hold.price_id))
-    cost = rating.charge(reading, cost_price) if cost_price else Nanos(0)
+    cost = Nanos(spent + (rating.charge(reading, cost_price) if cost_price else 0))
     if charge and hold.state == HoldState.OPEN:
         raise HoldConflict(f"hold {hold.id} was never dispatched")
     release_and_charge(books, hold, charge)

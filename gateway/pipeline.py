@@ -18,6 +18,7 @@ from gateway.errors import GatewayError, as_gateway_error, policy_blocked
 from gateway.exchange import Exchange, InProcessExchange
 from gateway.plan import PlannedTarget, plan
 from gateway.relay import StreamState, relay
+from gateway.resilience import Resilience
 from gateway.routing import Decision, NoModels, UnknownModel, probe, profile_for, route
 from gateway.run import Run
 from gateway.runtime import Runtime
@@ -55,7 +56,7 @@ async def serve_messages(exchange: Exchange, runtime: Runtime) -> None:
     if exchange.answers_probes and probe(request):
         await exchange.answer_json(await probe_answer(exchange, decision))
         return
-    targets = plan_targets(decision)
+    targets = plan_targets(decision, runtime.resilience)
     judge = None
     if asks_for_check(decision.request):
         judge = judge_for(
@@ -87,7 +88,8 @@ async def answer_in_process(
     whole answer. Raises what `hold` and `plan_targets` raise."""
     exchange = InProcessExchange()
     estimated = tokens.estimate(decision.request, body_bytes)
-    await serve(await begin(exchange, runtime, principal, decision, plan_targets(decision), estimated), runtime)
+    targets = plan_targets(decision, runtime.resilience)
+    await serve(await begin(exchange, runtime, principal, decision, targets, estimated), runtime)
     return exchange.status, exchange.answered
 
 
@@ -132,6 +134,7 @@ async def begin(
         estimated_input=estimated,
         writer=runtime.writer,
         transport=runtime.transport,
+        resilience=runtime.resilience,
         began=began,
     )
 
@@ -155,14 +158,14 @@ async def decide(
         raise GatewayError(503, "api_error", str(error), retry_after=30, code="no_models") from None
 
 
-def plan_targets(decision: Decision) -> tuple[PlannedTarget, ...]:
+def plan_targets(decision: Decision, standing: Resilience) -> tuple[PlannedTarget, ...]:
     """The targets to try; refuses a model that cannot be priced or served, before anything is held."""
     model = decision.model
     if model.price is None:
         raise policy_blocked(
             f"The model {model.name!r} has no price yet and cannot be used; the operator has to set one.", "no_price"
         )
-    targets = plan(model, provider=decision.provider, session_id=decision.session_id)
+    targets = plan(model, provider=decision.provider, session_id=decision.session_id, standing=standing)
     if not targets:
         raise policy_blocked(
             f"No provider serves the model {model.name!r} at present; GET /v1/models lists the models.", "no_target"

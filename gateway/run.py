@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from credits import rating
 from credits.errors import CreditsError, LedgerUnavailable
 from credits.types import (
     UNKNOWN_COST,
@@ -23,9 +24,10 @@ from gateway import metering, metrics
 from gateway.errors import GatewayError
 from gateway.exchange import Exchange, Headers
 from gateway.plan import PlannedTarget
+from gateway.resilience import Resilience
 from gateway.routing import Decision
 from providers.types import Model, Target, UpstreamFailure
-from providers.wire.base import DecodedResponse
+from providers.wire.base import DecodedResponse, StreamDecoder
 from providers.wire.request import MessagesRequest
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class Run:
     transport: "Transport"
     began: float
     now: Callable[[], float] = time.monotonic
+    resilience: Resilience = field(default_factory=Resilience)
     judge: "Judge | None" = None
     """What judges the answer's tool calls, where the client asks for it and the target does not do it."""
     search: Callable[[bytes], Awaitable[bytes]] | None = None
@@ -63,6 +66,8 @@ class Run:
     watcher: "asyncio.Task[None] | None" = None
     attempts: list[dict[str, Any]] = field(default_factory=list)
     target: Target | None = None
+    spent: int = 0
+    """Nanos that failed attempts may have cost the operator."""
     answering: bool = False
     """Content of the present attempt has been sent, or is about to be."""
     settled: bool = False
@@ -121,6 +126,7 @@ class Run:
 
     def end_attempt(self, failure: UpstreamFailure) -> None:
         attempt = self.attempts[-1]
+        self._note_cost(attempt, failure)
         attempt["ms"] = self._milliseconds(self._attempt_began)
         attempt["error"] = failure.type
         attempt["status"] = failure.upstream_status
@@ -132,6 +138,18 @@ class Run:
             upstream_status=failure.upstream_status,
             error=failure.type,
         )
+
+    def _note_cost(self, attempt: dict[str, Any], failure: UpstreamFailure) -> None:
+        """What a failed attempt may cost the operator, where its provider told what it had read and
+        written, in nanos. Content that was sent on is the answer's own cost."""
+        decoder = self.stream.decoder if self.stream else None
+        if failure.paid:
+            attempt["cost"] = UNKNOWN_COST
+        elif decoder is not None and decoder.usage.input_tokens is not None and not self.answering:
+            price = self._cost_price()
+            if price is not None and "cost" not in attempt:
+                attempt["cost"] = cost = rating.charge(self._partial_reading(decoder), price)
+                self.spent += cost
 
     def note_first_content(self) -> None:
         self.answering = True
@@ -200,6 +218,9 @@ class Run:
         decoder = self.stream.decoder if self.stream else None
         if decoder is None or not self.answering or not (decoder.output_chars or decoder.usage.web_searches):
             return MeterReading(source=UsageSource.NONE)
+        return self._partial_reading(decoder)
+
+    def _partial_reading(self, decoder: StreamDecoder) -> MeterReading:
         return metering.partial_reading(
             decoder.usage,
             output_chars=decoder.output_chars,
@@ -221,6 +242,7 @@ class Run:
             reading=reading,
             cost_price=self._cost_price(),
             facts=self.facts(),
+            spent=self.spent,
         )
         try:
             self.settlement = await self.writer.settle(request)

@@ -38,7 +38,7 @@ PRICES_SHOWN = 5
 class CredentialInline(TabularInline):
     model = Credential
     form = CredentialForm
-    fields = ("label", "masked", "secret", "weight", "enabled")
+    fields = ("label", "masked", "secret", "weight", "requests_per_minute", "concurrency", "enabled")
     readonly_fields = ("masked",)
     extra = 0
 
@@ -221,6 +221,7 @@ class ModelAdminPage(ModelAdmin):
         (None, {"fields": (("name", "display_name"), "description", ("enabled", "discoverable"))}),
         ("What it can do", {"fields": (("context_window", "max_output"), ("vision", "tools", "thinking"))}),
         ("Price", {"fields": ("newest_prices", "markup")}),
+        ("Its providers", {"fields": ("policy",)}),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Model]:

@@ -20,7 +20,7 @@ from django.utils import timezone
 from providers import models, prices
 from providers.crypto import CannotDecrypt
 from providers.kinds import KINDS, Kind
-from providers.types import Catalogue, CredentialSecret, Model, Price, Profile, Target, Timeouts
+from providers.types import Catalogue, CredentialSecret, Model, Policy, Price, Profile, Target, Timeouts
 
 RETRIES = 5
 HEALTHY_SECONDS = 30.0
@@ -101,6 +101,7 @@ def model_of(row: models.Model, price: Price | None, targets: tuple[Target, ...]
         targets=targets,
         created_at=row.created_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         discoverable=row.discoverable,
+        policy=Policy(row.policy),
     )
 
 
@@ -117,7 +118,13 @@ def _credentials() -> Mapping[int, tuple[CredentialSecret, ...]]:
 def credential_of(row: models.Credential) -> CredentialSecret | None:
     """None, and a line in the log, when it cannot be decrypted."""
     try:
-        return CredentialSecret(id=row.pk, weight=row.weight, secret=row.open_secret())
+        return CredentialSecret(
+            id=row.pk,
+            weight=row.weight,
+            secret=row.open_secret(),
+            requests_per_minute=row.requests_per_minute,
+            concurrency=row.concurrency,
+        )
     except CannotDecrypt:
         log.error("credential_not_decrypted", credential_id=row.pk, provider_id=row.provider_id)
         return None

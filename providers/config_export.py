@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
-from providers.config_file import PATTERNS, ROUTES, TIMEOUTS
-from providers.models import DEFAULTS, Credential, DatedRates, Mapping, Model, Provider, RouterProfile, Scope
+from providers.config_file import KEY_LIMITS, PATTERNS, ROUTES, TIMEOUTS
+from providers.models import DEFAULTS, Credential, DatedRates, Mapping, Model, Order, Provider, RouterProfile, Scope
 from providers.prices import plain
 from providers.selectors import current_cost, current_price
 from providers.services import RATES
@@ -57,13 +57,19 @@ def _providers() -> Iterator[str]:
 
 def _keys(pool: list[Credential], names: dict[int, str]) -> list[str]:
     lines = []
-    if pool and pool[0].weight == 1:
+    if pool and pool[0].weight == 1 and not any(getattr(pool[0], limit) for limit in KEY_LIMITS):
         lines.append(_line("api_key", f"${names[pool[0].pk]}"))
         pool = pool[1:]
     if pool:
-        items = [f"{{ key = {_value('$' + names[row.pk])}, weight = {row.weight} }}" for row in pool]
+        items = [_key(row, names[row.pk]) for row in pool]
         lines.append(f"api_keys = [{', '.join(items)}]")
     return lines
+
+
+def _key(row: Credential, name: str) -> str:
+    limits = [_line(limit, getattr(row, limit)) for limit in KEY_LIMITS]
+    parts = [_line("key", f"${name}"), _line("weight", row.weight), *filter(None, limits)]
+    return f"{{ {', '.join(parts)} }}"
 
 
 def _environment_names() -> dict[int, str]:
@@ -95,6 +101,7 @@ def _models() -> Iterator[str]:
             _line("thinking", row.thinking),
             _line("enabled", row.enabled if not row.enabled else None),
             _line("discoverable", row.discoverable if not row.discoverable else None),
+            _line("policy", row.policy if row.policy != Order.PRIORITY else None),
             *_prices(row),
         ]
         yield _table("[[models]]", lines)

@@ -75,6 +75,15 @@ class Resilience:
         pool = target.credentials
         return not pool or any(self.pools.is_free(credential, target.mapping_id, now) for credential in pool)
 
+    def stay(self, session_id: str, model_id: int) -> Stay | None:
+        return self.stays.of(session_id, model_id, self.clock()) if self.stays else None
+
+    def latency(self, target: Target) -> float:
+        return self.speeds.latency(target.mapping_id, self.clock())
+
+    def seconds_per_token(self, target: Target) -> float:
+        return self.speeds.seconds_per_token(target.mapping_id, self.clock())
+
     def state(self, mapping_id: int) -> State:
         known = self._targets.get(mapping_id)
         return State.CLOSED if known is None else known.breaker.state(self.clock())
@@ -114,7 +123,7 @@ class Resilience:
             self.pools.take(credential, now)
         return Attempt(self, known, target, credential, permit, now)
 
-    def stay(self, session_id: str, model_id: int, attempt: "Attempt") -> None:
+    def remember(self, session_id: str, model_id: int, attempt: "Attempt") -> None:
         """The session was served elsewhere than at its home: let it stay there for a while."""
         credential_id = None if attempt.credential is None else attempt.credential.id
         here = Stay(attempt.target.mapping_id, credential_id, self.clock() + STAY_SECONDS)
@@ -295,13 +304,12 @@ class Attempt:
         self._content_at: float | None = None
         self._over = False
 
-    def answers(self) -> None:
+    def answers(self, *, streamed: bool = True) -> None:
         """Its first content is here. A probe has then told what it was to tell, however long the
         rest of the answer takes."""
-        if self._content_at is not None:
-            return
-        now = self._content_at = self._resilience.clock()
-        self._resilience.speeds.began(self.target.mapping_id, now - self._began, now)
+        if streamed:
+            now = self._content_at = self._resilience.clock()
+            self._resilience.speeds.began(self.target.mapping_id, now - self._began, now)
         if self.permit is not Permit.ORDINARY:
             self._resilience._worked(self._known, self)
             self.permit = Permit.ORDINARY

@@ -28,6 +28,9 @@ class Stays:
     def __init__(self) -> None:
         self._stays: dict[Conversation, Stay] = {}
 
+    def __len__(self) -> int:
+        return len(self._stays)
+
     def of(self, session_id: str, model_id: int, now: float) -> Stay | None:
         if not self._stays or not session_id:
             return None

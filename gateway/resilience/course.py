@@ -159,15 +159,15 @@ class Course:
         credential that is limited is never used before its time."""
         candidates = [planned for planned in self._passed if self._could_be_tried(planned)]
         self._passed = []
-        if not candidates or any(each.verdict is Verdict.LIMITED for each in self._failures):
+        if any(each.verdict is Verdict.LIMITED for each in self._failures):
             return None
-        seconds_open = self._resilience.seconds_open
-        planned = min(candidates, key=lambda each: seconds_open(each.target.mapping_id))
-        if not self._resilience.budget(planned.target.provider_id).take(self._resilience.clock()):
-            return None
-        metrics.retry(planned.target.provider, "last_resort")
-        self._present = planned
-        return self._resilience.begin(planned.target, self._any_credential(planned), last_resort=True)
+        for planned in sorted(candidates, key=lambda each: self._resilience.seconds_open(each.target.mapping_id)):
+            target = planned.target
+            if self._resilience.budget(target.provider_id).take(self._resilience.clock()):
+                metrics.retry(target.provider, "last_resort")
+                self._present = planned
+                return self._resilience.begin(target, self._any_credential(planned), last_resort=True)
+        return None
 
     def _could_be_tried(self, planned: PlannedTarget) -> bool:
         return not planned.credentials or self._any_credential(planned) is not None

@@ -1,4 +1,4 @@
-"""Users and organisations, which get a wallet the moment they are made."""
+"""Users and organisations, which get a wallet the moment they are made; providers, with how they are."""
 
 from django import forms
 from django.contrib import admin
@@ -8,7 +8,12 @@ from django.http import HttpRequest
 from accounts.admin import OrganizationAdmin, UserAdmin
 from accounts.models import Organization, User
 from accounts.services import ensure_personal_organization
+from adminui.health import ProviderWithHealthAdmin
 from credits.services import ensure_wallet
+from providers.models import Provider
+
+admin.site.unregister(Provider)
+admin.site.register(Provider, ProviderWithHealthAdmin)
 
 
 @admin.register(User)

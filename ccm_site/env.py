@@ -7,6 +7,7 @@ wrong setting stops with one clear line.
 
 import os
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -70,6 +71,18 @@ def env_usd(name: str, default: str) -> int:
     if nanos is None or nanos < 0:
         raise ImproperlyConfigured(f"{name} must be an amount in US dollars, such as 0.05, not {value!r}.")
     return nanos
+
+
+def env_basis_points(name: str, default: str) -> int:
+    """Hundredths of a percent; the variable says percent, such as 2.5."""
+    value = os.environ.get(name) or default
+    try:
+        points = Decimal(value) * 100
+    except InvalidOperation:
+        points = Decimal(-1)
+    if not points.is_finite() or points != int(points) or not 0 <= points <= 10_000:
+        raise ImproperlyConfigured(f"{name} must be a percentage from 0 to 100, such as 5 or 2.5, not {value!r}.")
+    return int(points)
 
 
 def env_list(name: str, default: str = "") -> list[str]:

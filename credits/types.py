@@ -118,13 +118,15 @@ class SettleRequest:
 
     `cost_price` is what the operator pays the provider that answered, None when none did. A cost
     that nobody knows is put down as the customer's own price: it claims no margin. `spent` is what
-    attempts that failed before it cost the operator besides, in nanos."""
+    attempts that failed before it cost the operator besides, in nanos. `price` is set where less than the
+    hold's price applies (the organisation's own key was used)."""
 
     request_id: str
     reading: MeterReading
     cost_price: PriceSnapshot | None
     facts: RequestFacts
     spent: int = 0
+    price: PriceSnapshot | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ async def serve_messages(exchange: Exchange, runtime: Runtime) -> None:
     if exchange.answers_probes and probe(request):
         await exchange.answer_json(await probe_answer(exchange, decision))
         return
-    targets = plan_targets(decision, runtime.resilience)
+    targets = plan_targets(decision, runtime.resilience, principal)
     judge = None
     if asks_for_check(decision.request):
         judge = judge_for(
@@ -88,7 +88,7 @@ async def answer_in_process(
     whole answer. Raises what `hold` and `plan_targets` raise."""
     exchange = InProcessExchange()
     estimated = tokens.estimate(decision.request, body_bytes)
-    targets = plan_targets(decision, runtime.resilience)
+    targets = plan_targets(decision, runtime.resilience, principal)
     await serve(await begin(exchange, runtime, principal, decision, targets, estimated), runtime)
     return exchange.status, exchange.answered
 
@@ -158,14 +158,21 @@ async def decide(
         raise GatewayError(503, "api_error", str(error), retry_after=30, code="no_models") from None
 
 
-def plan_targets(decision: Decision, standing: Resilience) -> tuple[PlannedTarget, ...]:
+def plan_targets(decision: Decision, standing: Resilience, principal: Principal) -> tuple[PlannedTarget, ...]:
     """The targets to try; refuses a model that cannot be priced or served, before anything is held."""
     model = decision.model
     if model.price is None:
         raise policy_blocked(
             f"The model {model.name!r} has no price yet and cannot be used; the operator has to set one.", "no_price"
         )
-    targets = plan(model, provider=decision.provider, session_id=decision.session_id, standing=standing)
+    targets = plan(
+        model,
+        provider=decision.provider,
+        session_id=decision.session_id,
+        standing=standing,
+        organization_id=principal.organization_id,
+        own_keys_only=principal.own_keys_only,
+    )
     if not targets:
         raise policy_blocked(
             f"No provider serves the model {model.name!r} at present; GET /v1/models lists the models.", "no_target"

@@ -38,10 +38,21 @@ class PlannedTarget:
         return self.credentials[0] if self.credentials else None
 
 
-def plan(model: Model, *, provider: str | None, session_id: str, standing: "Resilience") -> tuple[PlannedTarget, ...]:
+def plan(
+    model: Model,
+    *,
+    provider: str | None,
+    session_id: str,
+    standing: "Resilience",
+    organization_id: int = 0,
+    own_keys_only: bool = False,
+) -> tuple[PlannedTarget, ...]:
     """The targets of `model` in the order to try; only those of `provider` when it is named. `standing`
-    is what is known of them just now."""
-    targets = [t for t in model.targets if provider is None or t.provider.lower() == provider.lower()]
+    is what is known of them just now. Targets that the organisation's own keys open come before the
+    platform's, and with `own_keys_only` instead of them."""
+    own = model.own_targets.get(organization_id, ()) if model.own_targets else ()
+    offered = own if own and own_keys_only else (*own, *model.targets)
+    targets = [t for t in offered if provider is None or t.provider.lower() == provider.lower()]
     if len(targets) == 1:
         planned = [PlannedTarget(targets[0], _credentials(targets[0].credentials, session_id))]
     else:
@@ -52,28 +63,37 @@ def plan(model: Model, *, provider: str | None, session_id: str, standing: "Resi
 
 
 def _ordered(model: Model, targets: list[Target], session_id: str, standing: "Resilience") -> list[PlannedTarget]:
-    targets.sort(
-        key=lambda t: (_rank(model.policy, t, standing), _draw(session_id, f"mapping:{t.mapping_id}", t.weight))
-    )
-    is_fixed = model.policy in {Policy.PRIORITY, Policy.PRICE}
-    planned = [
-        PlannedTarget(target, _credentials(target.credentials, session_id), is_home=is_fixed and place == 0)
-        for place, target in enumerate(targets)
+    by_priority = model.policy is Policy.PRIORITY
+    is_fixed = by_priority or model.policy is Policy.PRICE
+    ranks = [
+        (not target.is_own, 0.0 if by_priority else _measure(model.policy, target, standing), target.priority)
+        for target in targets
     ]
-    planned.sort(key=lambda each: not standing.is_well(each.target))
+    # Equals alone have to draw, which costs more than all the rest.
+    ties = {rank for rank in ranks if ranks.count(rank) > 1} if len(set(ranks)) < len(ranks) else ()
+    keys = [
+        (rank, _draw(session_id, f"mapping:{target.mapping_id}", target.weight) if rank in ties else 0.0)
+        for rank, target in zip(ranks, targets, strict=True)
+    ]
+    order = sorted(range(len(targets)), key=keys.__getitem__)
+    planned = [
+        PlannedTarget(targets[number], _credentials(targets[number].credentials, session_id), is_fixed and place == 0)
+        for place, number in enumerate(order)
+    ]
+    if not all(standing.is_well(target) for target in targets):
+        planned.sort(key=lambda each: not standing.is_well(each.target))
     return planned
 
 
-def _rank(policy: Policy, target: Target, standing: "Resilience") -> tuple[float, int]:
+def _measure(policy: Policy, target: Target, standing: "Resilience") -> float:
     match policy:
         case Policy.PRICE:
-            return _price(target.cost), target.priority
+            return _price(target.cost)
         case Policy.LATENCY:
-            return _step(standing.latency(target)), target.priority
+            return _step(standing.latency(target))
         case Policy.THROUGHPUT:
-            return _step(standing.seconds_per_token(target)), target.priority
-        case _:
-            return 0, target.priority
+            return _step(standing.seconds_per_token(target))
+    return 0.0
 
 
 def _price(cost: Price | None) -> float:
@@ -86,12 +106,18 @@ def _step(seconds: float) -> int:
 
 
 def _staying(planned: list[PlannedTarget], stay: Stay, standing: "Resilience") -> list[PlannedTarget]:
-    """The place where the session stays first, if it is still one, and well."""
+    """The place where the session stays first, if it is still one, and well. Nobody stays with the
+    platform's keys, and pays for it, while the organisation's own are well."""
     for place, each in enumerate(planned):
-        if each.target.mapping_id == stay.mapping_id and standing.is_well(each.target):
+        is_it = each.target.mapping_id == stay.mapping_id and stay.credential_id in _ids(each.credentials)
+        if is_it and standing.is_well(each.target) and each.target.is_own >= planned[0].target.is_own:
             mine = sorted(each.credentials, key=lambda credential: credential.id != stay.credential_id)
             return [replace(each, credentials=tuple(mine), is_home=True), *planned[:place], *planned[place + 1 :]]
     return planned
+
+
+def _ids(pool: Sequence[CredentialSecret]) -> list[int | None]:
+    return [credential.id for credential in pool] or [None]
 
 
 def _credentials(pool: Sequence[CredentialSecret], session_id: str) -> tuple[CredentialSecret, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from django.conf import settings
 
 from credits import rating
 from credits.errors import CreditsError, LedgerUnavailable
@@ -111,6 +112,7 @@ class Run:
             self.watcher.cancel()
 
     def begin_attempt(self, target: Target) -> None:
+        was_own = self.target is not None and self.target.is_own
         self.target = target
         if self.stream is not None:
             self.stream.decoder = None
@@ -122,7 +124,11 @@ class Run:
         }
         if target.cost is None:
             attempt["cost"] = UNKNOWN_COST
+        if target.is_own:
+            attempt["own_key"] = True
         self.attempts.append(attempt)
+        if target.is_own or was_own:  # should this process die, what is charged must be the right price
+            self._write_checkpoint()
 
     def end_attempt(self, failure: UpstreamFailure) -> None:
         attempt = self.attempts[-1]
@@ -243,6 +249,7 @@ class Run:
             cost_price=self._cost_price(),
             facts=self.facts(),
             spent=self.spent,
+            price=self._own_price(),
         )
         try:
             self.settlement = await self.writer.settle(request)
@@ -288,6 +295,14 @@ class Run:
         price = self.model.price if self.target.cost is None else self.target.cost
         return None if price is None else metering.price_snapshot(price)
 
+    def _own_price(self) -> PriceSnapshot | None:
+        """What is charged where the organisation's own key was used; None: the model's price."""
+        if self.target is None or not self.target.is_own or self.model.price is None:
+            return None
+        return metering.fee_snapshot(
+            self.model.price, settings.BYOK_FEE_BASIS_POINTS, searches_are_ours=self.search is not None
+        )
+
     def close_slot(self) -> None:
         if self.slot is not None:
             self.slot.close()
@@ -300,7 +315,12 @@ class Run:
         if self.settled or decoder is None or not self.answering or decoder.output_chars == self._checkpointed_chars:
             return
         self._checkpointed_chars = decoder.output_chars
-        self.writer.checkpoint(self.exchange.request_id, self.reading(), self.facts(), self._cost_price())
+        self._write_checkpoint()
+
+    def _write_checkpoint(self) -> None:
+        self.writer.checkpoint(
+            self.exchange.request_id, self.reading(), self.facts(), self._cost_price(), self._own_price()
+        )
 
     def facts(self) -> RequestFacts:
         target = self.target

@@ -38,8 +38,9 @@ PRICES_SHOWN = 5
 class CredentialInline(TabularInline):
     model = Credential
     form = CredentialForm
-    fields = ("label", "masked", "secret", "weight", "requests_per_minute", "concurrency", "enabled")
+    fields = ("label", "masked", "secret", "organization", "weight", "requests_per_minute", "concurrency", "enabled")
     readonly_fields = ("masked",)
+    autocomplete_fields = ("organization",)
     extra = 0
 
 

@@ -51,7 +51,7 @@ def _providers() -> Iterator[str]:
             seconds = getattr(row, timeout)
             is_default = seconds == getattr(DEFAULTS, timeout.removesuffix("_timeout"))
             lines.append(_line(timeout, None if is_default else seconds))
-        lines += _keys(list(row.credentials.filter(enabled=True).order_by("pk")), names)
+        lines += _keys(list(row.credentials.of_platform().filter(enabled=True).order_by("pk")), names)
         yield _table("[[providers]]", lines)
 
 
@@ -76,7 +76,7 @@ def _environment_names() -> dict[int, str]:
     """A variable's name for each credential: its label where that is one, else made of the provider's
     name. No two are the same."""
     names: dict[int, str] = {}
-    for row in Credential.objects.filter(enabled=True).select_related("provider").order_by("pk"):
+    for row in Credential.objects.of_platform().filter(enabled=True).select_related("provider").order_by("pk"):
         slug = re.sub(r"[^A-Z0-9]+", "_", row.provider.name.upper()).strip("_")
         is_name = ENVIRONMENT_NAME.fullmatch(row.label) and row.label.isupper()
         name = base = row.label if is_name else f"{'_' if slug[:1].isdigit() else ''}{slug or 'CCM'}_API_KEY"

@@ -162,10 +162,26 @@ class Provider(CatalogueEntry):
             raise ValidationError({"base_url": f"The kind {kind.label} has no address of its own: enter one."})
 
 
+class CredentialQuerySet(CatalogueQuerySet[Any]):
+    def of_platform(self) -> "CredentialQuerySet":
+        return self.filter(organization=None)
+
+
 class Credential(CatalogueEntry):
     """One secret of a provider, in a weighted pool. Stored encrypted; never shown again."""
 
+    objects: ClassVar[Any] = CredentialQuerySet.as_manager()
+
     provider = models.ForeignKey(Provider, on_delete=models.CASCADE, related_name="credentials")
+    organization = models.ForeignKey(
+        Organization,
+        null=True,
+        blank=True,
+        on_delete=models.CASCADE,
+        related_name="+",
+        verbose_name="organisation",
+        help_text="Whose own key it is: it serves that organisation alone, before the others. Empty: everybody.",
+    )
     label = models.CharField(
         max_length=80,
         help_text="Your own name for it. An export writes it as an environment variable, if it is one's name.",

@@ -85,8 +85,8 @@ def put_credential(
     """Store `secret` in the pool of `provider`: "created", "changed" or "unchanged". `limits` are the
     columns of its own limits that are to be set.
 
-    A secret that is in the pool under another label stays there."""
-    pool = list(provider.credentials.all())
+    A secret that is in the pool under another label stays there; tenants' own keys are no part of it."""
+    pool = list(provider.credentials.of_platform())
     row = next((row for row in pool if row.label == label), None) or next(
         (row for row in pool if _opens_to(row, secret)), None
     )

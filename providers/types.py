@@ -132,6 +132,8 @@ class Target:
     cost: Price | None
     timeouts: Timeouts
     credentials: tuple[CredentialSecret, ...] = ()
+    is_own: bool = False
+    """Called with keys of the organisation's own, which pays the provider itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,8 @@ class Model:
     created_at: str = "1970-01-01T00:00:00Z"
     discoverable: bool = True
     policy: Policy = Policy.PRIORITY
+    own_targets: Mapping[int, tuple[Target, ...]] = field(default_factory=dict)
+    """Beside `targets`, which serve everybody: by organisation those that its own keys open."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ path costs a few dictionary look-ups. Whatever changes is told to the other proc
 
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -257,8 +257,8 @@ class Resilience:
                 if known.breaker.opening is not None:
                     known.breaker.close(self.clock())
                     self._closed(known)
-        secrets = credentials_of(old.values())
-        for credential_id, secret in credentials_of(new.values()).items():
+        secrets = credentials_of(before)
+        for credential_id, secret in credentials_of(after).items():
             if secrets.get(credential_id, secret) != secret:
                 self._forget(credential_id)
 
@@ -317,6 +317,7 @@ class Attempt:
     def succeeded(self, output_tokens: int = 0) -> None:
         """The answer came to its end, with so many tokens."""
         self._end()
+        metrics.attempt(self.target.provider, "answered")
         if self._content_at is not None:
             now = self._resilience.clock()
             self._resilience.speeds.wrote(self.target.mapping_id, output_tokens, now - self._content_at, now)
@@ -325,6 +326,7 @@ class Attempt:
     def failed(self, failure: UpstreamFailure, *, counts: bool = True) -> Verdict:
         """What that says. `counts`: see `Resilience._failed`."""
         self._end()
+        metrics.attempt(self.target.provider, "failed")
         self.verdict = self._resilience._failed(self._known, self, failure, counts)
         return self.verdict
 
@@ -345,11 +347,19 @@ def _tell_nobody(_: Change) -> None:
 
 
 def targets_of(catalogue: Catalogue) -> dict[int, Target]:
-    return {target.mapping_id: target for model in catalogue.models.values() for target in model.targets}
+    """By mapping. One that several kinds of keys open is the same target to its breaker."""
+    return {target.mapping_id: target for target in _all_targets(catalogue)}
 
 
-def credentials_of(targets: Iterable[Target]) -> dict[int, str]:
-    return {credential.id: credential.secret for target in targets for credential in target.credentials}
+def credentials_of(catalogue: Catalogue) -> dict[int, str]:
+    return {credential.id: credential.secret for target in _all_targets(catalogue) for credential in target.credentials}
+
+
+def _all_targets(catalogue: Catalogue) -> Iterator[Target]:
+    for model in catalogue.models.values():
+        for own in model.own_targets.values():
+            yield from own
+        yield from model.targets
 
 
 def _address(target: Target) -> tuple[str, str, str, str]:

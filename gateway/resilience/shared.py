@@ -39,7 +39,7 @@ class Envelope(msgspec.Struct, frozen=True):
 
 _encode = msgspec.json.Encoder().encode
 _read_envelope = msgspec.json.Decoder(Envelope).decode
-_read_change = msgspec.json.Decoder(Change).decode
+_changes: "msgspec.json.Decoder[Change]" = msgspec.json.Decoder(Change)
 
 
 class Sharing:
@@ -107,9 +107,9 @@ class Sharing:
         if envelope.sender != self._sender:
             self._apply(envelope.change)
 
-    def _take(self, stored: bytes) -> None:
+    def _take(self, stored: bytes | str) -> None:
         with contextlib.suppress(msgspec.MsgspecError):
-            self._apply(_read_change(stored))
+            self._apply(_changes.decode(stored))
 
 
 def place(change: TargetOpened | TargetClosed | CredentialCools | CredentialWorks) -> str:
@@ -123,6 +123,6 @@ def place(change: TargetOpened | TargetClosed | CredentialCools | CredentialWork
 
 def read(stored: bytes) -> Change | None:
     try:
-        return _read_change(stored)
+        return _changes.decode(stored)
     except msgspec.MsgspecError:
         return None

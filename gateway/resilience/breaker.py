@@ -100,9 +100,10 @@ class Breaker:
         self.close(now)
         return True
 
-    def failed(self, permit: Permit, now: float, *, spread: float = 0.0) -> bool:
-        """The provider failed. True when this opened the breaker (anew). `spread` (0 to 1) makes the
-        time it stays open up to a fifth longer, so that processes do not all probe at once."""
+    def failed(self, permit: Permit, now: float, *, asked: float = 0.0, spread: float = 0.0) -> bool:
+        """The provider failed. True when this opened the breaker (anew), for no less than the `asked`
+        seconds (Retry-After). `spread` (0 to 1) makes that up to a fifth longer, so that processes do
+        not all probe at once."""
         if self._opening is None:
             self._in_a_row += 1
             self._count(now)
@@ -114,8 +115,8 @@ class Breaker:
         if now - self._closed_at >= FORGIVEN_SECONDS and self._opening is None:
             self._times = 0
         self._times += 1
-        seconds = min(LONGEST_SECONDS, SHORTEST_SECONDS * 2.0 ** (self._times - 1)) * (1 + spread / 5)
-        self.open(Opening(now + seconds, self._times))
+        seconds = min(LONGEST_SECONDS, max(asked, SHORTEST_SECONDS * 2.0 ** (self._times - 1)))
+        self.open(Opening(now + seconds * (1 + spread / 5), self._times))
         return True
 
     def abandoned(self, permit: Permit) -> None:

@@ -292,11 +292,11 @@ class Course:
 
     def _never_tried(self) -> UpstreamFailure:
         """Every target is cooling down, at its limits, or known to be down."""
-        waits = [wait for each in self._plan if (wait := self._seconds_until_free(each)) is not None and wait > 0]
+        waits = [wait for each in self._plan if (wait := self._seconds_until_free(each)) is not None]
         down = [self._resilience.seconds_open(each.target.mapping_id) for each in self._plan]
         if waits and not any(down):
             message = "The model's providers are limiting CCM's requests at present. Nothing was charged."
             return UpstreamFailure(429, "rate_limit_error", message, retry_after=min(waits))
-        seconds = min([*waits, *filter(None, down)], default=RETRY_SOON)
+        seconds = min([*filter(None, waits), *filter(None, down)], default=RETRY_SOON)
         message = "None of the model's providers can answer at present. Nothing was charged."
         return UpstreamFailure(529, "overloaded_error", message, retry_after=min(seconds, LONGEST_TOLD_SECONDS))

@@ -153,7 +153,7 @@ class Resilience:
         if found is Verdict.DOWN:
             was_closed = known.breaker.opening is None
             if (counts or attempt.permit is Permit.PROBE) and known.breaker.failed(
-                attempt.permit, now, spread=self.chance()
+                attempt.permit, now, asked=failure.retry_after or 0.0, spread=self.chance()
             ):
                 self._opened(known, failure, was_closed)
             return found
@@ -337,6 +337,8 @@ class Attempt:
             self._known.breaker.abandoned(self.permit)
 
     def _end(self) -> None:
+        if self._over:
+            return
         self._over = True
         if self.credential is not None:
             self._resilience.pools.give_back(self.credential)

@@ -90,6 +90,14 @@ def test_the_time_it_stays_open_is_spread_by_a_fifth() -> None:
     assert breaker.opening.until == pytest.approx(1.2 * SHORTEST_SECONDS)
 
 
+@pytest.mark.parametrize(("asked", "seconds"), [(1.0, SHORTEST_SECONDS), (30.0, 30.0), (900.0, LONGEST_SECONDS)])
+def test_it_stays_open_for_as_long_as_the_provider_asks_within_reason(asked: float, seconds: float) -> None:
+    breaker = Breaker()
+    for _ in range(FAILURES_IN_A_ROW):
+        breaker.failed(Permit.ORDINARY, 0.0, asked=asked)
+    assert breaker.opening == Opening(seconds, 1)
+
+
 def test_one_probe_at_a_time_until_it_has_told_or_is_lost() -> None:
     breaker = opened()
     due = SHORTEST_SECONDS

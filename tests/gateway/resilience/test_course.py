@@ -23,6 +23,7 @@ from tests.gateway.resilience.support import (
     TIMEOUT,
     Process,
     failure,
+    key,
     open_breaker,
     planned,
     play,
@@ -101,6 +102,18 @@ def test_a_short_limit_is_waited_for_and_a_long_one_is_told() -> None:
     later = course(process, target(2))
     assert later.next() is None, "the provider said when to come back"
     assert (later.failure.status, later.failure.retry_after) == (429, 30.0)
+
+
+def test_credentials_at_the_operator_s_own_limits_are_waited_for_and_then_told() -> None:
+    process = Process()
+    limited = replace(target(1), credentials=(replace(key(10), concurrency=1),))
+    busy = process.resilience.begin(limited, limited.credentials[0])
+    assert busy is not None
+    tried = course(process, limited)
+    assert play(tried) == ["pause 0"]
+    assert (tried.failure.status, tried.failure.type) == (429, "rate_limit_error")
+    busy.succeeded()
+    assert play(course(process, limited), None) == ["1/10"]
 
 
 def test_time_outs_are_not_repeated_at_the_only_target() -> None:
@@ -249,6 +262,26 @@ def test_every_course_ends_and_never_goes_on_after_a_final_failure(data: st.Data
 
 
 # -- the plan's order, and where sessions stay
+
+
+def test_own_keys_come_first_for_their_organisation_alone() -> None:
+    process, platform = Process(), target(1)
+    own = replace(platform, credentials=(key(99),), is_own=True)
+    served = replace(model(platform, target(2, priority=2)), own_targets={7: (own,)})
+
+    def serve(organization_id: int, *happens: UpstreamFailure | None, only: bool = False) -> list[str]:
+        order = plan(
+            served, provider=None, session_id="s", standing=process.resilience, organization_id=organization_id,
+            own_keys_only=only,
+        )  # fmt: skip
+        return play(Course(process.resilience, order, session_id="s", model_id=1, model_name="m"), *happens)
+
+    assert serve(7, None) == ["1/99"]
+    assert serve(8, None) == serve(8, None, only=True) == ["1/10"]
+    assert serve(7, REFUSED, None) == ["1/99", "1/10"]
+    process.clock.now += 61.0
+    assert serve(7, None) == ["1/99"], "nobody stays with the platform's keys while the own are well"
+    assert serve(7, REFUSED, only=True) == ["1/99"]
 
 
 def test_what_is_ill_comes_last_whatever_the_policy() -> None:

@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 PY := .venv/bin/python
 
-.PHONY: help run test lint format css bench bench-reconcile bench-usage faults soak e2e setup setup-dev clean
+.PHONY: help run test lint format css bench bench-failover bench-reconcile bench-usage faults soak e2e setup setup-dev clean
 
 help:
 	@echo "make run      the whole product on this machine, with a demo to try"
@@ -11,6 +11,7 @@ help:
 	@echo "make lint     every static check"
 	@echo "make e2e      browser and real Claude Code tests (need npm and Chromium)"
 	@echo "make bench    speed beside a bare proxy, and of the ledger (ARGS='--seconds 5')"
+	@echo "make bench-failover   three providers under load, one of which dies and comes back"
 	@echo "make bench-usage      usage pages with a million records on PostgreSQL, with their plans"
 	@echo "make bench-reconcile  reconciliation of a million transfers (ARGS='--postgres')"
 	@echo "make faults   kill everything under load, then check the books (ARGS='--faults 500')"
@@ -36,6 +37,9 @@ css: setup-dev
 
 bench: setup-dev
 	@exec $(PY) -m benchmarks.run $(ARGS)
+
+bench-failover: setup-dev
+	@exec $(PY) -m benchmarks.failover $(ARGS)
 
 bench-usage: setup-dev
 	@exec $(PY) -m benchmarks.usage $(ARGS)

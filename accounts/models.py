@@ -83,6 +83,11 @@ class Organization(Limited):
         related_name="personal_organization",
         help_text="Set for the organisation that every user gets on sign-up.",
     )
+    own_keys_only = models.BooleanField(
+        "own provider keys only",
+        default=False,
+        help_text="Where it has provider keys of its own for a model, CCM's are never used instead.",
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     members: "models.ManyToManyField[User, Membership]" = models.ManyToManyField(
         User, through="Membership", related_name="organizations"

@@ -24,6 +24,7 @@ def principal_by_digest(digest: str) -> Principal | None:
         api_key_name=key.name,
         organization_id=key.organization_id,
         organization_name=key.organization.name,
+        own_keys_only=key.organization.own_keys_only,
         expires_at=key.expires_at,
         limits=key.limits,
         organization_limits=key.organization.limits,

@@ -28,6 +28,8 @@ class Principal:
     api_key_name: str
     organization_id: int
     organization_name: str
+    own_keys_only: bool = False
+    """Where the organisation has provider keys of its own, the platform's are not used instead."""
     expires_at: datetime | None = None
     limits: Limits = DEFAULT_LIMITS
     organization_limits: Limits = DEFAULT_LIMITS

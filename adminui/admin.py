@@ -1,5 +1,5 @@
-"""Users and organisations, which get a wallet the moment they are made, and keys with the models they may
-use. The pages of router profiles are in `routing_admin.py`."""
+"""Users and organisations, which get a wallet the moment they are made, keys with the models they may use, and
+providers with how they are. The pages of router profiles are in `routing_admin.py`."""
 
 from typing import Any
 
@@ -13,8 +13,12 @@ import adminui.routing_admin  # noqa: F401 - registers its pages
 from accounts.admin import ApiKeyAdmin, ApiKeyForm, OrganizationAdmin, UserAdmin
 from accounts.models import ApiKey, Organization, User
 from accounts.services import ensure_personal_organization
+from adminui.health import ProviderWithHealthAdmin
 from credits.services import ensure_wallet
-from providers.models import Model
+from providers.models import Model, Provider
+
+admin.site.unregister(Provider)
+admin.site.register(Provider, ProviderWithHealthAdmin)
 
 
 @admin.register(User)

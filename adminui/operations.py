@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 
+from adminui.health import refused_credentials
 from credits.money import format_usd
 from credits.selectors import adjustments_to_decide, holds_by_state, last_reconciliation, wallets_in_debt
 from credits.usage.selectors import platform_total
@@ -102,6 +103,7 @@ def _about_the_catalogue() -> list[tuple[bool, str, str]]:
         ("Models without a price, which are refused", models_without_price(), "providers_model"),
         ("Mappings without a cost, whose margin counts as none", mappings_without_cost(), "providers_model"),
         ("Models that no usable provider serves", models_without_target(), "providers_model"),
+        ("Credentials that their providers refuse", refused_credentials(), "providers_provider"),
     )
     return [(bool(names), f"{what}: {_named(names)}.", page) for what, names, page in lists]
 

@@ -7,6 +7,7 @@ wrong setting stops with one clear line.
 
 import os
 from dataclasses import dataclass, fields
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -76,6 +77,18 @@ def env_usd(name: str, default: str) -> int:
 def limits(prefix: str) -> Limits:
     """From `<prefix>_REQUESTS`, `_TOKENS`, `_INPUT_TOKENS`, `_OUTPUT_TOKENS` (per minute) and `_CONCURRENCY`."""
     return Limits(**{field.name: env_int(f"{prefix}_{field.name.upper()}", 0) for field in fields(Limits)})
+
+
+def env_basis_points(name: str, default: str) -> int:
+    """Hundredths of a percent; the variable says percent, such as 2.5."""
+    value = os.environ.get(name) or default
+    try:
+        points = Decimal(value) * 100
+    except InvalidOperation:
+        points = Decimal(-1)
+    if not points.is_finite() or points != int(points) or not 0 <= points <= 10_000:
+        raise ImproperlyConfigured(f"{name} must be a percentage from 0 to 100, such as 5 or 2.5, not {value!r}.")
+    return int(points)
 
 
 def env_list(name: str, default: str = "") -> list[str]:

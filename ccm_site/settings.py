@@ -9,6 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from adminui.unfold import UNFOLD  # noqa: F401 - a setting
 from ccm_site.env import (
     database,
+    env_basis_points,
     env_bool,
     env_int,
     env_list,
@@ -214,6 +215,10 @@ JOURNAL_DIR = DATA_DIR / "journal"
 # How long promotional credits last that were granted without a date; 0: for ever.
 PROMO_EXPIRY_DAYS = env_int("CCM_PROMO_EXPIRY_DAYS", 30, minimum=0, maximum=3650)
 # R10 of `manage.py reconcile` tells of requests that lost more than this.
+# What an organisation pays for the use of its own provider keys: a share of the model's price.
+BYOK_FEE_BASIS_POINTS = env_basis_points("CCM_BYOK_FEE_PERCENT", "5")
+# Web processes that share the limits of providers' credentials.
+WORKERS = env_int("WORKERS", 1, minimum=1, maximum=256)
 UNDER_COST_NANOS = env_usd("CCM_UNDER_COST_USD", "0")
 # What an organisation and an API key may ask for that have no limits of their own; 0: no limit.
 ORGANIZATION_LIMITS = limits("CCM_LIMIT_ORG")

@@ -12,7 +12,7 @@ import uvicorn
 from django.core.exceptions import ImproperlyConfigured
 from uvicorn.supervisors.multiprocess import Multiprocess
 
-from ccm_site.env import env_int, env_str
+from ccm_site.env import env_str
 
 GRACEFUL_SECONDS = 30
 # Longer than the idle time of clients and load balancers, so that none meets a connection
@@ -25,8 +25,7 @@ def main() -> None:
     try:
         from django.conf import settings
 
-        workers = env_int("WORKERS", 1, minimum=1, maximum=256)
-        host, port = settings.HOST, settings.PORT
+        host, port, workers = settings.HOST, settings.PORT, settings.WORKERS
     except ImproperlyConfigured as error:
         sys.exit(f"ccm: {error}")
     config = uvicorn.Config(

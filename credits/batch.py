@@ -15,7 +15,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from credits import ledger, rating, records
 from credits.books import Books, HoldRow, Memory, WalletRow, learn_prices
 from credits.budgets import Budget
-from credits.database import Dialect
+from credits.database import Cursor, Dialect
 from credits.errors import (
     BudgetExceeded,
     CreditsError,
@@ -95,6 +95,22 @@ def fingerprint(request: HoldRequest) -> str:
     return blake2b(records.json_text(request).encode(), digest_size=16).hexdigest()
 
 
+def prices_of(cursor: Cursor, operations: Sequence[Operation]) -> set[PriceSnapshot]:
+    """The prices that the operations need to know, those of checkpoints too."""
+    prices = {op.request.price for op in operations if isinstance(op, HoldOp)}
+    for operation in operations:
+        if isinstance(operation, SettleOp):
+            if operation.request.price is not None:
+                prices.add(operation.request.price)
+        elif isinstance(operation, InterruptOp):
+            cursor.execute("SELECT checkpoint FROM credits_hold WHERE id = %s", (operation.request_id,))
+            row = cursor.fetchone()
+            checkpoint = records.read_checkpoint(row[0]) if row else None
+            if checkpoint is not None and checkpoint.price is not None:
+                prices.add(checkpoint.price)
+    return prices
+
+
 class BatchRunner:
     """Runs batches on one connection; not for use by two threads."""
 
@@ -126,7 +142,7 @@ class BatchRunner:
         now = self._clock()
         stamp, lease_until = self._dialect.time(now), self._dialect.time(now + self._lease)
         with self._dialect.cursor() as cursor:
-            learn_prices(cursor, self._memory, {op.request.price for op in operations if isinstance(op, HoldOp)})
+            learn_prices(cursor, self._memory, prices_of(cursor, operations))
             with self._dialect.transaction():
                 books = Books(cursor, self._dialect, self._memory, now, stamp, lease_until)
                 self._load(books, operations, own)
@@ -259,7 +275,7 @@ def settle(books: Books, request: SettleRequest) -> Settlement:
     reading = rating.sane(request.reading)
     if not hold.unfinished:
         return repeated_settlement(books, hold, reading)
-    return close(books, hold, reading, request.cost_price, request.facts)
+    return close(books, hold, reading, request.cost_price, request.facts, spent=request.spent, price=request.price)
 
 
 def repeated_settlement(books: Books, hold: HoldRow, reading: MeterReading) -> Settlement:
@@ -270,16 +286,25 @@ def repeated_settlement(books: Books, hold: HoldRow, reading: MeterReading) -> S
 
 
 def close(
-    books: Books, hold: HoldRow, reading: MeterReading, cost_price: PriceSnapshot | None, facts: RequestFacts
+    books: Books,
+    hold: HoldRow,
+    reading: MeterReading,
+    cost_price: PriceSnapshot | None,
+    facts: RequestFacts,
+    *,
+    spent: int = 0,
+    price: PriceSnapshot | None = None,
 ) -> Settlement:
-    """Charge the reading to the hold's wallet, release the hold, and leave the usage record."""
-    charge = rating.charge(reading, books.price(hold.price_id))
-    cost = rating.charge(reading, cost_price) if cost_price else Nanos(0)
+    """Charge the reading to the hold's wallet, at `price` or else the hold's, release the hold, and
+    leave the usage record."""
+    price_id = hold.price_id if price is None else books.memory.price_ids[price]
+    charge = rating.charge(reading, books.price(price_id))
+    cost = Nanos(spent + (rating.charge(reading, cost_price) if cost_price else 0))
     if charge and hold.state == HoldState.OPEN:
         raise HoldConflict(f"hold {hold.id} was never dispatched")
     release_and_charge(books, hold, charge)
     books.explain(facts.explanation)
-    about = (hold.id, hold.organization_id, hold.api_key_id, hold.model, hold.price_id)
+    about = (hold.id, hold.organization_id, hold.api_key_id, hold.model, price_id)
     books.usage.append(records.usage_values(about, facts, reading, charge=charge, cost=cost, stored_now=books.stamp))
     return Settlement(hold.id, charge, cost)
 
@@ -347,7 +372,7 @@ def interrupt(books: Books, operation: InterruptOp) -> bool:
         facts = records.facts_of_context(context, status=CLIENT_CLOSED, error_code=operation.error_code)
     if cost_price is None:
         cost_price = books.price(hold.price_id)  # nobody told the cost: claim no margin (docs/prices.md)
-    close(books, hold, rating.sane(reading), cost_price, facts)
+    close(books, hold, rating.sane(reading), cost_price, facts, price=checkpoint.price if checkpoint else None)
     return True
 
 

@@ -119,6 +119,8 @@ class Checkpoint(msgspec.Struct):
     reading: MeterReading
     facts: RequestFacts | None = None
     cost_price: PriceSnapshot | None = None
+    price: PriceSnapshot | None = None
+    """What the customer pays where that is not the hold's price."""
 
     @property
     def final(self) -> bool:

@@ -8,7 +8,8 @@ from typing import Any, NewType, Self
 Nanos = NewType("Nanos", int)
 
 UNKNOWN_COST = "unknown"
-"""The `cost` of an attempt in `RequestFacts.attempts` whose provider's prices nobody has entered."""
+"""The `cost` of an attempt in `RequestFacts.attempts` whose provider's prices nobody has entered, or
+whose tokens nobody knows. Else it is nanos, and stands where an attempt failed after some work."""
 
 
 class UsageSource(StrEnum):
@@ -130,12 +131,16 @@ class SettleRequest:
     """Ends a hold. A reading of all zeros voids it; any other is captured.
 
     `cost_price` is what the operator pays the provider that answered, None when none did. A cost
-    that nobody knows is put down as the customer's own price: it claims no margin."""
+    that nobody knows is put down as the customer's own price: it claims no margin. `spent` is what
+    attempts that failed before it cost the operator besides, in nanos. `price` is set where less than the
+    hold's price applies (the organisation's own key was used)."""
 
     request_id: str
     reading: MeterReading
     cost_price: PriceSnapshot | None
     facts: RequestFacts
+    spent: int = 0
+    price: PriceSnapshot | None = None
 
 
 @dataclass(frozen=True, slots=True)

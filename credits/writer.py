@@ -148,8 +148,10 @@ class LedgerWriter:
         reading: MeterReading,
         facts: RequestFacts | None = None,
         cost_price: PriceSnapshot | None = None,
+        price: PriceSnapshot | None = None,
     ) -> None:
-        """Write down soon how far an answer has come; of several the newest. Never waits or raises."""
+        """Write down soon how far an answer has come; of several the newest. Never waits or raises.
+        `price`: see `SettleRequest`."""
         with self._lock:
             earlier = self._checkpoints.pop(request_id, None)
             if len(self._checkpoints) >= MOST_CHECKPOINTS:
@@ -157,7 +159,7 @@ class LedgerWriter:
             if earlier is not None:
                 facts, cost_price = facts or earlier.facts, cost_price or earlier.cost_price
             wake = not self._checkpoints and not self._closing
-            self._checkpoints[request_id] = Checkpoint(reading, facts, cost_price)
+            self._checkpoints[request_id] = Checkpoint(reading, facts, cost_price, price)
         if wake:
             self._queue.put(None)
 
@@ -293,7 +295,7 @@ class LedgerWriter:
                 self._unfinished.add(operation.request_id)
             case SettleOp(), LedgerUnavailable() | LedgerDrift():
                 request = operation.request
-                self.checkpoint(request.request_id, request.reading, request.facts, request.cost_price)
+                self.checkpoint(request.request_id, request.reading, request.facts, request.cost_price, request.price)
                 self._unfinished.discard(operation.request_id)
             case HoldOp(), _:
                 pass

@@ -39,7 +39,7 @@ async def dry_run(runtime: Runtime, principal: Principal, headers: Mapping[str, 
     decision = await decide_freely(asked, headers)
     try:
         check_allowed(decision, principal)
-        targets = plan_targets(decision)
+        targets = plan_targets(decision, runtime.resilience, principal)
     except GatewayError as error:
         raise Refused(error, decision.trail) from None
     decision, targets = for_searches(decision, targets)
@@ -48,7 +48,7 @@ async def dry_run(runtime: Runtime, principal: Principal, headers: Mapping[str, 
         "route": decision.route,
         "model": decision.model.name,
         "provider": decision.provider,
-        "targets": target_lines(decision, targets),
+        "targets": target_lines(decision, targets, runtime.resilience),
         "rules": decision.trail,
         "warnings": decision.warnings,
         "request_class": decision.request_class,

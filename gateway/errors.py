@@ -29,6 +29,8 @@ RETRY_SOON = 5
 
 LONGEST_WAIT = 60
 """Seconds. With a longer `retry-after` Claude Code gives up at once and shows the message."""
+LONGEST_LIMIT = 600
+"""Seconds. A limit that lasts longer is a quota: repeating the request does not help anybody."""
 
 
 class GatewayError(Exception):
@@ -98,8 +100,10 @@ def unavailable(message: str) -> GatewayError:
 def from_failure(failure: UpstreamFailure) -> GatewayError:
     retry_after = failure.retry_after
     should_retry = failure.should_retry
-    if retry_after is not None and retry_after > LONGEST_WAIT:
+    if retry_after is not None and retry_after > LONGEST_LIMIT:
         should_retry = False
+    elif retry_after is not None:
+        retry_after = min(retry_after, LONGEST_WAIT)
     return GatewayError(
         failure.status,
         failure.type,

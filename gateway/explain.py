@@ -8,25 +8,26 @@ import msgspec
 
 from credits.types import Explanation
 from gateway.plan import PlannedTarget
+from gateway.resilience import Resilience
 from gateway.routing import Decision
 from providers.prices import usd
 
 _encode = msgspec.json.Encoder().encode
 
 
-def explanation_of(decision: Decision, targets: Sequence[PlannedTarget]) -> Explanation:
+def explanation_of(decision: Decision, targets: Sequence[PlannedTarget], standing: Resilience) -> Explanation:
     """What the usage record of a request keeps. Nothing in it is the request's alone (no id, no token
     count), so that equal ones are stored once; nothing in it is what a provider costs the operator."""
     content = {
         "rules": decision.trail,
-        "targets": target_lines(decision, targets),
+        "targets": target_lines(decision, targets, standing),
         "signals": decision.signals,
         "origin": decision.origin,
     }
     return Explanation.of(_encode(content))
 
 
-def target_lines(decision: Decision, targets: Sequence[PlannedTarget]) -> list[dict[str, Any]]:
+def target_lines(decision: Decision, targets: Sequence[PlannedTarget], standing: Resilience) -> list[dict[str, Any]]:
     """The targets in the order in which they are tried; `input` and `output` are what the customer
     pays, in USD per million tokens."""
     price = decision.model.price
@@ -35,7 +36,7 @@ def target_lines(decision: Decision, targets: Sequence[PlannedTarget]) -> list[d
         {
             "provider": planned.target.provider,
             "model": planned.target.actual_model,
-            "healthy": getattr(planned, "healthy", True),
+            "healthy": standing.is_well(planned.target),
             **rates,
         }
         for planned in targets

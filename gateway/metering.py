@@ -2,9 +2,12 @@
 
 import functools
 
+from credits.money import ceil_div
+from credits.rating import Rates
 from credits.types import HoldRequest, MeterReading, PriceSnapshot, PriceTier, UsageSource
 from providers.types import Model, Price, Usage
 
+FEE_RATES = ("input", "output", "cache_read", "cache_write", "cache_write_1h")
 CHARS_PER_TOKEN = 4
 """For output whose tokens the provider did not tell: an English or code token has about four characters."""
 
@@ -30,6 +33,25 @@ def price_snapshot(price: Price) -> PriceSnapshot:
             )
             for tier in price.tiers
         ),
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def fee_snapshot(price: Price, basis_points: int, *, searches_are_ours: bool) -> PriceSnapshot:
+    """What an organisation pays for the use of its own key: a share of the price, in hundredths of a
+    percent, each rate rounded up. Web searches that CCM makes itself keep their price."""
+    whole = price_snapshot(price)
+
+    def share(rate: int) -> int:
+        return ceil_div(rate * basis_points, 10_000)
+
+    def scaled(rates: Rates) -> dict[str, int]:
+        return {name: share(getattr(rates, name)) for name in FEE_RATES}
+
+    return PriceSnapshot(
+        **scaled(whole),
+        web_search=whole.web_search if searches_are_ours else share(whole.web_search),
+        tiers=tuple(PriceTier(above=tier.above, **scaled(tier)) for tier in whole.tiers),
     )
 
 

@@ -14,6 +14,14 @@ FIRST_TOKEN = Histogram(
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300),
 )
 UPSTREAM_FAILURES = Counter("ccm_upstream_failures_total", "Failed attempts.", ["provider", "error"])
+ATTEMPTS = Counter("ccm_attempts_total", "Calls to providers, by how they ended.", ["provider", "outcome"])
+RETRIES = Counter("ccm_retries_total", "Calls that repeat one to the same provider.", ["provider", "reason"])
+FAILOVERS = Counter("ccm_failovers_total", "Requests served by another target than the first one tried.", ["model"])
+COOL_DOWNS = Counter("ccm_credential_cool_downs_total", "Credentials that a provider limited or refused.",
+                     ["provider", "reason"])  # fmt: skip
+BREAKERS = Gauge("ccm_breaker_state", "0 closed, 1 half open, 2 open: by mapping.", ["provider", "model", "mapping"],
+                 multiprocess_mode="livemostrecent")  # fmt: skip
+BREAKER_STATES = {"closed": 0, "half_open": 1, "open": 2}
 WEB_SEARCHES = Counter("ccm_web_searches_total", "Web searches that models asked CCM for.", ["engine", "outcome"])
 LOCAL_LIMITS = Counter("ccm_local_limits_total", "Requests whose limits were checked without Valkey.")
 PINGS = Counter("ccm_pings_total", "Keep-alive events sent in silence.")
@@ -27,6 +35,7 @@ CATALOGUE_AGE = Gauge(
 )
 
 _request = functools.lru_cache(maxsize=4096)(REQUESTS.labels)
+_attempt = functools.lru_cache(maxsize=1024)(ATTEMPTS.labels)
 _first_token = functools.lru_cache(maxsize=64)(FIRST_TOKEN.labels)
 
 
@@ -44,6 +53,26 @@ def refusal(status: int, code: str) -> None:
 
 def upstream_failure(provider: str, error: str) -> None:
     UPSTREAM_FAILURES.labels(provider, error).inc()
+
+
+def attempt(provider: str, outcome: str) -> None:
+    _attempt(provider, outcome).inc()
+
+
+def retry(provider: str, reason: str) -> None:
+    RETRIES.labels(provider, reason).inc()
+
+
+def failover(model: str) -> None:
+    FAILOVERS.labels(model).inc()
+
+
+def cool_down(provider: str, reason: str) -> None:
+    COOL_DOWNS.labels(provider, reason).inc()
+
+
+def breaker(provider: str, model: str, mapping_id: int, state: str) -> None:
+    BREAKERS.labels(provider, model, str(mapping_id)).set(BREAKER_STATES[state])
 
 
 def web_search(engine: str, outcome: str) -> None:

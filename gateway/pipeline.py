@@ -21,6 +21,7 @@ from gateway.explain import explanation_of
 from gateway.limits import Lease
 from gateway.plan import PlannedTarget, plan
 from gateway.relay import StreamState, relay
+from gateway.resilience import Resilience
 from gateway.routing import Decision, Merged, NoModels, UnknownModel, merged_for, probe, route
 from gateway.run import Run
 from gateway.runtime import Runtime
@@ -91,7 +92,7 @@ async def serve_messages(exchange: Exchange, runtime: Runtime) -> None:
 async def serve_asked(exchange: Exchange, runtime: Runtime, asked: Asked, lease: Lease | None = None) -> None:
     """Serve what was admitted."""
     decision = await decide(asked, exchange.headers)
-    targets = plan_targets(decision)
+    targets = plan_targets(decision, runtime.resilience, asked.principal)
     judge = None
     if asks_for_check(decision.request):
         judge = judge_for(
@@ -133,7 +134,8 @@ async def answer_in_process(
     whole answer. Raises what `hold` and `plan_targets` raise."""
     exchange = InProcessExchange()
     estimated = tokens.estimate(decision.request, body_bytes)
-    run = await begin(exchange, runtime, principal, decision, plan_targets(decision), estimated)
+    targets = plan_targets(decision, runtime.resilience, principal)
+    run = await begin(exchange, runtime, principal, decision, targets, estimated)
     run.lease = lease
     await serve(run, runtime)
     return exchange.status, exchange.answered
@@ -181,8 +183,9 @@ async def begin(
         estimated_input=estimated,
         writer=runtime.writer,
         transport=runtime.transport,
+        resilience=runtime.resilience,
         began=began,
-        explanation=explanation_of(decision, targets),
+        explanation=explanation_of(decision, targets, runtime.resilience),
     )
 
 
@@ -221,14 +224,21 @@ def check_allowed(decision: Decision, principal: Principal) -> None:
     raise policy_blocked(text, "model_not_allowed")
 
 
-def plan_targets(decision: Decision) -> tuple[PlannedTarget, ...]:
+def plan_targets(decision: Decision, standing: Resilience, principal: Principal) -> tuple[PlannedTarget, ...]:
     """The targets to try; refuses a model that cannot be priced or served, before anything is held."""
     model = decision.model
     if model.price is None:
         raise policy_blocked(
             f"The model {model.name!r} has no price yet and cannot be used; the operator has to set one.", "no_price"
         )
-    targets = plan(model, provider=decision.provider, session_id=decision.session_id)
+    targets = plan(
+        model,
+        provider=decision.provider,
+        session_id=decision.session_id,
+        standing=standing,
+        organization_id=principal.organization_id,
+        own_keys_only=principal.own_keys_only,
+    )
     if not targets:
         raise policy_blocked(
             f"No provider serves the model {model.name!r} at present; GET /v1/models lists the models.", "no_target"

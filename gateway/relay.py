@@ -1,14 +1,15 @@
 """From the first target to the client's last byte (architecture 3.7).
 
-Targets are tried in order until one yields its first content; till then nothing has been
-sent, so failover is invisible and an error keeps its HTTP status. Afterwards a failure is
+Targets are tried as `resilience.course` says until one yields its first content; till then nothing
+has been sent, so failover is invisible and an error keeps its HTTP status. Afterwards a failure is
 an SSE `error` event, never a false end. The answer is settled before its last bytes are
 sent, so that nothing that arrived whole is unpaid.
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+import functools
+from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,11 +17,12 @@ import structlog
 from gateway import metrics
 from gateway.errors import GatewayError, from_failure
 from gateway.exchange import EVENT_STREAM
-from gateway.plan import PlannedTarget
+from gateway.resilience import Attempt
+from gateway.resilience.course import Course, Pause
 from gateway.run import Run
 from gateway.safety import SafetyCheck, check_for
 from providers.errors import UpstreamError
-from providers.types import RetryClass, UpstreamFailure
+from providers.types import RetryClass, Target, UpstreamFailure
 from providers.wire.base import StreamDecoder, Wire
 from providers.wire.registry import WIRES
 from providers.wire.sse import render
@@ -42,45 +44,51 @@ MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 
 async def relay(run: Run) -> None:
     """Serve the held request. Returns when the client has its answer, be it an error."""
-    failure: UpstreamFailure | None = None
-    for planned in run.plan:
-        failure = await _attempt(run, planned)
-        if failure is not None and failure.drop_reasoning:
+    course = Course(
+        run.resilience,
+        run.plan,
+        session_id=run.decision.session_id,
+        model_id=run.model.id,
+        model_name=run.model.name,
+    )
+    while (step := course.next()) is not None:
+        if isinstance(step, Pause):
+            await asyncio.sleep(step.seconds)
+            continue
+        with contextlib.closing(step):
+            failure = await _attempt(run, course, step)
+            if failure is None:
+                return
+            course.failed(step, failure)
+        if failure.drop_reasoning:
             run.drop_reasoning()
-            failure = await _attempt(run, planned)
-        if failure is not None and failure.retry is RetryClass.SAME_TARGET:
-            failure = await _attempt(run, planned)
-        if failure is None:
-            return
-        if failure.paid or failure.retry is RetryClass.NEVER:
-            break
-    assert failure is not None, "a plan has at least one target"
-    await _fail(run, from_failure(failure))
+    await _fail(run, from_failure(course.failure))
 
 
-async def _attempt(run: Run, planned: PlannedTarget) -> UpstreamFailure | None:
+async def _attempt(run: Run, course: Course, attempt: Attempt) -> UpstreamFailure | None:
     """One call to one target: None when the client has its answer, else why it has not."""
-    run.begin_attempt(planned.target)
-    wire: Wire = WIRES[planned.target.wire]
+    target = attempt.target
+    run.begin_attempt(target)
+    wire: Wire = WIRES[target.wire]
     try:
         outbound = wire.encode(
             run.request,
-            target=planned.target,
+            target=target,
             model=run.model,
             max_tokens=run.max_tokens,
             client_headers=run.exchange.headers,
         )
         upstream = await run.transport.open(
-            outbound, target=planned.target, credential=planned.credential, messages=run.request
+            outbound, target=target, credential=attempt.credential, messages=run.request
         )
         try:
             if upstream.status >= 300:
                 body = await upstream.read(MAX_ERROR_BYTES)
-                raise UpstreamError(wire.decode_error(upstream.status, upstream.headers, body, target=planned.target))
+                raise UpstreamError(wire.decode_error(upstream.status, upstream.headers, body, target=target))
             if run.request.stream:
-                await _relay_stream(run, upstream, wire, planned)
+                await _relay_stream(run, upstream, wire, course, attempt)
             else:
-                await _relay_whole(run, upstream, wire, planned)
+                await _relay_whole(run, upstream, wire, course, attempt)
         finally:
             upstream.close()
     except UpstreamError as error:
@@ -89,11 +97,13 @@ async def _attempt(run: Run, planned: PlannedTarget) -> UpstreamFailure | None:
     return None
 
 
-async def _relay_whole(run: Run, upstream: "UpstreamResponse", wire: Wire, planned: PlannedTarget) -> None:
+async def _relay_whole(run: Run, upstream: "UpstreamResponse", wire: Wire, course: Course, attempt: Attempt) -> None:
     body = await upstream.read(MAX_RESPONSE_BYTES)
-    response = wire.decode_response(body, request=run.request, target=planned.target, model=run.model)
+    response = wire.decode_response(body, request=run.request, target=attempt.target, model=run.model)
+    course.served(attempt, streamed=False)
+    attempt.succeeded()
     run.decoded(response)
-    check = check_for(run.request, planned.target, run.judge)
+    check = check_for(run.request, attempt.target, run.judge)
     answer = await check.whole(response.body) if check else response.body
     if run.search is not None:
         answer = await run.search(answer)
@@ -101,21 +111,26 @@ async def _relay_whole(run: Run, upstream: "UpstreamResponse", wire: Wire, plann
     await run.exchange.answer(200, answer, [*run.headers(), *run.cost_header(settlement)])
 
 
-async def _relay_stream(run: Run, upstream: "UpstreamResponse", wire: Wire, planned: PlannedTarget) -> None:
+async def _relay_stream(run: Run, upstream: "UpstreamResponse", wire: Wire, course: Course, attempt: Attempt) -> None:
+    target = attempt.target
     if "text/html" in upstream.headers.get("content-type", ""):
-        raise UpstreamError(_not_a_stream(planned))
+        raise UpstreamError(_not_a_stream(target))
     assert run.stream is not None
-    decoder = run.stream.decoder = wire.stream_decoder(request=run.request, target=planned.target, model=run.model)
-    check = check_for(run.request, planned.target, run.judge)
+    decoder = run.stream.decoder = wire.stream_decoder(request=run.request, target=target, model=run.model)
+    check = check_for(run.request, target, run.judge)
     async with contextlib.aclosing(upstream.chunks()) as chunks, contextlib.AsyncExitStack() as ending:
         if check is not None:
             ending.callback(check.cancel)
-        tail = await _relay_content(run, decoder, chunks, check)
+        served = functools.partial(course.served, attempt, streamed=True)
+        tail = await _relay_content(run, decoder, chunks, check, served)
         if decoder.failure is not None:
-            await _break_off(run, decoder.failure, decoder, tail)
+            await _break_off(run, decoder.failure, decoder, tail, attempt)
             return
+        if not run.answering:
+            served()
         run.note_first_content()
         run.stream_finished()
+        attempt.succeeded(run.reading().output)
         if check is not None:
             tail += await check.finish()
         if run.search is not None:
@@ -126,10 +141,15 @@ async def _relay_stream(run: Run, upstream: "UpstreamResponse", wire: Wire, plan
 
 
 async def _relay_content(
-    run: Run, decoder: StreamDecoder, chunks: AsyncGenerator[bytes], check: SafetyCheck | None
+    run: Run,
+    decoder: StreamDecoder,
+    chunks: AsyncGenerator[bytes],
+    check: SafetyCheck | None,
+    served: Callable[[], None],
 ) -> bytes:
     """Send on what the decoder makes of the stream, from its first content to its end or failure.
-    Returns the last piece, unsent. `check` reads along and keeps the end back."""
+    Returns the last piece, unsent. `check` reads along and keeps the end back; `served` is called
+    when the first content is here."""
     assert run.stream is not None
     passed = check.feed if check is not None else bytes
     held: list[bytes] = []
@@ -145,6 +165,7 @@ async def _relay_content(
                 continue
             held.append(data)
             if decoder.has_content:
+                served()
                 run.note_first_content()
                 await run.stream.send(b"".join(held))
                 held.clear()
@@ -156,11 +177,12 @@ async def _relay_content(
     return b"".join((*held, passed(decoder.close())))
 
 
-async def _break_off(run: Run, failure: UpstreamFailure, decoder: StreamDecoder, tail: bytes) -> None:
+async def _break_off(run: Run, failure: UpstreamFailure, decoder: StreamDecoder, tail: bytes, attempt: Attempt) -> None:
     """The stream failed: as an attempt while it had no content, else to the client's face."""
     assert run.stream is not None
     if not run.answering and not decoder.has_content:
         raise UpstreamError(failure)
+    attempt.failed(failure)
     run.note_first_content()
     run.end_attempt(failure)
     if tail:
@@ -187,12 +209,12 @@ async def _fail(run: Run, error: GatewayError) -> None:
         await run.exchange.answer_error(error, run.headers())
 
 
-def _not_a_stream(planned: PlannedTarget) -> UpstreamFailure:
+def _not_a_stream(target: Target) -> UpstreamFailure:
     return UpstreamFailure(
         status=500,
         type="api_error",
         message=(
-            f"The provider {planned.target.provider} answered with a web page instead of a stream. "
+            f"The provider {target.provider} answered with a web page instead of a stream. "
             "Its base URL is probably wrong; this is the operator's to mend. Nothing was charged."
         ),
         retry=RetryClass.NEXT_TARGET,

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from django.conf import settings
 
+from credits import rating
 from credits.errors import CreditsError, LedgerUnavailable
 from credits.types import (
     UNKNOWN_COST,
@@ -24,9 +26,10 @@ from gateway import metering, metrics
 from gateway.errors import GatewayError
 from gateway.exchange import Exchange, Headers
 from gateway.plan import PlannedTarget
+from gateway.resilience import Resilience
 from gateway.routing import Decision
 from providers.types import Model, Target, UpstreamFailure
-from providers.wire.base import DecodedResponse
+from providers.wire.base import DecodedResponse, StreamDecoder
 from providers.wire.request import MessagesRequest
 
 if TYPE_CHECKING:
@@ -56,6 +59,7 @@ class Run:
     lease: "Lease | None" = None
     """What the request holds of its tenant's limits, which its tokens count against."""
     now: Callable[[], float] = time.monotonic
+    resilience: Resilience = field(default_factory=Resilience)
     judge: "Judge | None" = None
     """What judges the answer's tool calls, where the client asks for it and the target does not do it."""
     search: Callable[[bytes], Awaitable[bytes]] | None = None
@@ -68,6 +72,8 @@ class Run:
     watcher: "asyncio.Task[None] | None" = None
     attempts: list[dict[str, Any]] = field(default_factory=list)
     target: Target | None = None
+    spent: int = 0
+    """Nanos that failed attempts may have cost the operator."""
     answering: bool = False
     """Content of the present attempt has been sent, or is about to be."""
     settled: bool = False
@@ -111,6 +117,7 @@ class Run:
             self.watcher.cancel()
 
     def begin_attempt(self, target: Target) -> None:
+        was_own = self.target is not None and self.target.is_own
         self.target = target
         if self.stream is not None:
             self.stream.decoder = None
@@ -122,10 +129,15 @@ class Run:
         }
         if target.cost is None:
             attempt["cost"] = UNKNOWN_COST
+        if target.is_own:
+            attempt["own_key"] = True
         self.attempts.append(attempt)
+        if target.is_own or was_own:  # should this process die, what is charged must be the right price
+            self._write_checkpoint()
 
     def end_attempt(self, failure: UpstreamFailure) -> None:
         attempt = self.attempts[-1]
+        self._note_cost(attempt, failure)
         attempt["ms"] = self._milliseconds(self._attempt_began)
         attempt["error"] = failure.type
         attempt["status"] = failure.upstream_status
@@ -137,6 +149,18 @@ class Run:
             upstream_status=failure.upstream_status,
             error=failure.type,
         )
+
+    def _note_cost(self, attempt: dict[str, Any], failure: UpstreamFailure) -> None:
+        """What a failed attempt may cost the operator, where its provider told what it had read and
+        written, in nanos. Content that was sent on is the answer's own cost."""
+        decoder = self.stream.decoder if self.stream else None
+        if failure.paid:
+            attempt["cost"] = UNKNOWN_COST
+        elif decoder is not None and decoder.usage.input_tokens is not None and not self.answering:
+            price = self._cost_price()
+            if price is not None and "cost" not in attempt:
+                attempt["cost"] = cost = rating.charge(self._partial_reading(decoder), price)
+                self.spent += cost
 
     def note_first_content(self) -> None:
         self.answering = True
@@ -205,6 +229,9 @@ class Run:
         decoder = self.stream.decoder if self.stream else None
         if decoder is None or not self.answering or not (decoder.output_chars or decoder.usage.web_searches):
             return MeterReading(source=UsageSource.NONE)
+        return self._partial_reading(decoder)
+
+    def _partial_reading(self, decoder: StreamDecoder) -> MeterReading:
         return metering.partial_reading(
             decoder.usage,
             output_chars=decoder.output_chars,
@@ -226,6 +253,8 @@ class Run:
             reading=reading,
             cost_price=self._cost_price(),
             facts=self.facts(),
+            spent=self.spent,
+            price=self._own_price(),
         )
         try:
             self.settlement = await self.writer.settle(request)
@@ -271,6 +300,14 @@ class Run:
         price = self.model.price if self.target.cost is None else self.target.cost
         return None if price is None else metering.price_snapshot(price)
 
+    def _own_price(self) -> PriceSnapshot | None:
+        """What is charged where the organisation's own key was used; None: the model's price."""
+        if self.target is None or not self.target.is_own or self.model.price is None:
+            return None
+        return metering.fee_snapshot(
+            self.model.price, settings.BYOK_FEE_BASIS_POINTS, searches_are_ours=self.search is not None
+        )
+
     def close_slot(self) -> None:
         if self.slot is not None:
             self.slot.close()
@@ -283,7 +320,12 @@ class Run:
         if self.settled or decoder is None or not self.answering or decoder.output_chars == self._checkpointed_chars:
             return
         self._checkpointed_chars = decoder.output_chars
-        self.writer.checkpoint(self.exchange.request_id, self.reading(), self.facts(), self._cost_price())
+        self._write_checkpoint()
+
+    def _write_checkpoint(self) -> None:
+        self.writer.checkpoint(
+            self.exchange.request_id, self.reading(), self.facts(), self._cost_price(), self._own_price()
+        )
 
     def facts(self) -> RequestFacts:
         target = self.target

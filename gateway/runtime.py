@@ -25,6 +25,9 @@ from credits.writer import LedgerWriter
 from gateway import metrics
 from gateway.errors import unavailable
 from gateway.limits import Limiter, Load
+from gateway.resilience import Resilience, Sharing
+from gateway.resilience.changes import Change
+from gateway.resilience.registry import targets_of
 from gateway.run import Run
 from gateway.safety import VerdictCache
 from providers.catalogue import LiveCatalogue
@@ -65,6 +68,9 @@ class Runtime:
             depth=lambda: self.writer.depth,
         )
         self.verdicts = VerdictCache()
+        self.resilience = Resilience(processes=settings.WORKERS)
+        self.sharing = Sharing(settings.REDIS_URL, self._take_over)
+        self.resilience.tell = self.sharing.tell
         self.search = backend_named(
             settings.SEARCH_BACKEND, url=settings.SEARCH_URL, key=settings.SEARCH_KEY, transport=self.transport
         )
@@ -92,6 +98,8 @@ class Runtime:
             self._gauge(),
             self._settle_unsettled(),
             self.limiter.run(),
+            self.sharing.send(),
+            self.sharing.listen(),
         ):
             self._tasks.append(asyncio.create_task(_logged(coroutine)))
 
@@ -125,10 +133,16 @@ class Runtime:
         self.unsettled = {run for run in self.unsettled if run.unsettled is not None}
 
     async def _refresh_catalogue(self) -> None:
+        before = self.catalogue.current
         try:
-            await self.database.run(self.catalogue.refresh_if_changed)
+            if await self.database.run(self.catalogue.refresh_if_changed):
+                self.resilience.catalogue_changed(before, self.catalogue.current)
         except Exception as error:
             log.error("catalogue_not_refreshed", error=type(error).__name__)
+
+    def _take_over(self, change: Change) -> None:
+        """What another process has found out about targets, credentials and sessions."""
+        self.resilience.apply(change, targets_of(self.catalogue.current))
 
     async def _settle_what_was_left(self) -> None:
         """What an earlier process of this machine left when it was killed is settled before the
@@ -192,6 +206,7 @@ class Runtime:
             metrics.WRITER_DEPTH.set(self.writer.depth)
             metrics.ACTIVE_STREAMS.set(len(self.active))
             metrics.CATALOGUE_AGE.set(self.catalogue.age)
+            self.resilience.tidy()
             try:
                 for state, count in (await self.database.run(holds_by_state)).items():
                     metrics.HOLDS.labels(state).set(count)

@@ -39,8 +39,9 @@ FALLS_THROUGH = "Routes that name it fall through, with a warning to the client:
 class CredentialInline(TabularInline):
     model = Credential
     form = CredentialForm
-    fields = ("label", "masked", "secret", "weight", "enabled")
+    fields = ("label", "masked", "secret", "organization", "weight", "requests_per_minute", "concurrency", "enabled")
     readonly_fields = ("masked",)
+    autocomplete_fields = ("organization",)
     extra = 0
 
 
@@ -222,6 +223,7 @@ class ModelAdminPage(ModelAdmin):
         (None, {"fields": (("name", "display_name"), "description", ("enabled", "discoverable"))}),
         ("What it can do", {"fields": (("context_window", "max_output"), ("vision", "tools", "thinking"))}),
         ("Price", {"fields": ("newest_prices", "markup")}),
+        ("Its providers", {"fields": ("policy",)}),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Model]:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TypeVar
@@ -20,9 +20,11 @@ from django.utils import timezone
 from providers import models, prices
 from providers.crypto import CannotDecrypt
 from providers.kinds import KINDS, Kind
-from providers.types import Catalogue, CredentialSecret, Model, Price, Profile, Target, Timeouts
+from providers.types import Catalogue, CredentialSecret, Model, Policy, Price, Profile, Target, Timeouts
 
 RETRIES = 5
+FREE = Price(0, 0, 0, 0, 0)
+"""What the operator pays where a tenant's own key is used."""
 HEALTHY_SECONDS = 30.0
 
 log = structlog.get_logger("ccm.catalogue")
@@ -57,8 +59,9 @@ def build_snapshot(now: datetime) -> Snapshot:
 
 def _read(version: int, now: datetime) -> Snapshot:
     providers = {provider.pk: provider for provider in models.Provider.objects.filter(enabled=True)}
-    credentials = _credentials()
+    credentials, own_credentials = _credentials()
     targets: dict[int, list[Target]] = defaultdict(list)
+    own_targets: dict[int, dict[int, list[Target]]] = defaultdict(lambda: defaultdict(list))
     costs: dict[int, list[Price | None]] = defaultdict(list)
     known = {mapping: row.price for mapping, row in _current(models.MappingCost, "mapping", now).items()}
     mappings = models.Mapping.objects.filter(enabled=True, provider__enabled=True, model__enabled=True)
@@ -69,9 +72,17 @@ def _read(version: int, now: datetime) -> Snapshot:
         target = provider and target_of(mapping, provider, credentials.get(mapping.provider_id), cost)
         if target:
             targets[mapping.model_id].append(target)
+        for organization_id, pool in own_credentials.get(mapping.provider_id, {}).items() if provider else ():
+            if own := target_of(mapping, provider, tuple(pool), FREE):
+                own_targets[mapping.model_id][organization_id].append(replace(own, is_own=True))
     current = _current(models.ModelPrice, "model", now)
     listed = [
-        model_of(row, _price(row, current.get(row.pk), costs[row.pk]), tuple(targets[row.pk]))
+        model_of(
+            row,
+            _price(row, current.get(row.pk), costs[row.pk]),
+            tuple(targets[row.pk]),
+            {organization: tuple(own) for organization, own in own_targets[row.pk].items()},
+        )
         for row in models.Model.objects.filter(enabled=True)
     ]
     platform, by_organization, by_key = _profiles()
@@ -86,7 +97,12 @@ def _read(version: int, now: datetime) -> Snapshot:
     return Snapshot(catalogue, _next_change_at(now))
 
 
-def model_of(row: models.Model, price: Price | None, targets: tuple[Target, ...]) -> Model:
+def model_of(
+    row: models.Model,
+    price: Price | None,
+    targets: tuple[Target, ...],
+    own_targets: Mapping[int, tuple[Target, ...]] | None = None,
+) -> Model:
     return Model(
         id=row.pk,
         name=row.name,
@@ -101,23 +117,34 @@ def model_of(row: models.Model, price: Price | None, targets: tuple[Target, ...]
         targets=targets,
         created_at=row.created_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         discoverable=row.discoverable,
+        policy=Policy(row.policy),
+        own_targets=own_targets or {},
     )
 
 
-def _credentials() -> Mapping[int, tuple[CredentialSecret, ...]]:
-    """Usable credentials by provider; a provider whose credentials are all unusable has an empty tuple."""
+def _credentials() -> tuple[dict[int, tuple[CredentialSecret, ...]], dict[int, dict[int, list[CredentialSecret]]]]:
+    """Usable credentials by provider, and those of tenants by provider and organisation. A provider
+    whose credentials are all unusable has an empty tuple."""
     pools: dict[int, list[CredentialSecret]] = defaultdict(list)
+    own: dict[int, dict[int, list[CredentialSecret]]] = defaultdict(lambda: defaultdict(list))
     for row in models.Credential.objects.order_by("pk"):
-        pool = pools[row.provider_id]
+        is_own = row.organization_id is not None
+        pool = own[row.provider_id][row.organization_id] if is_own else pools[row.provider_id]
         if row.enabled and (credential := credential_of(row)):
             pool.append(credential)
-    return {provider: tuple(pool) for provider, pool in pools.items()}
+    return {provider: tuple(pool) for provider, pool in pools.items()}, own
 
 
 def credential_of(row: models.Credential) -> CredentialSecret | None:
     """None, and a line in the log, when it cannot be decrypted."""
     try:
-        return CredentialSecret(id=row.pk, weight=row.weight, secret=row.open_secret())
+        return CredentialSecret(
+            id=row.pk,
+            weight=row.weight,
+            secret=row.open_secret(),
+            requests_per_minute=row.requests_per_minute,
+            concurrency=row.concurrency,
+        )
     except CannotDecrypt:
         log.error("credential_not_decrypted", credential_id=row.pk, provider_id=row.provider_id)
         return None

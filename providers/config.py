@@ -86,7 +86,9 @@ def _import_provider(entry: ProviderEntry, report: ImportReport) -> None:
     report.add(outcome, f"provider {row.name}", "disabled" if not row.enabled else "")
     for key in entry.keys:
         try:
-            stored = put_credential(provider=row, label=key.label, secret=key.secret, weight=key.weight)
+            stored = put_credential(
+                provider=row, label=key.label, secret=key.secret, weight=key.weight, limits=key.limits
+            )
         except ValidationError as error:
             raise ConfigError(f"{entry.path}.api_key: {'; '.join(error.messages)}") from None
         report.add(stored, f"credential {row.name}/{key.label}")

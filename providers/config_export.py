@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
-from providers.config_file import PATTERNS, ROUTES, TIMEOUTS
-from providers.models import DEFAULTS, Credential, DatedRates, Mapping, Model, Provider, RouterProfile, Scope
+from providers.config_file import KEY_LIMITS, PATTERNS, ROUTES, TIMEOUTS
+from providers.models import DEFAULTS, Credential, DatedRates, Mapping, Model, Order, Provider, RouterProfile, Scope
 from providers.prices import plain
 from providers.selectors import current_cost, current_price
 from providers.services import RATES
@@ -51,26 +51,32 @@ def _providers() -> Iterator[str]:
             seconds = getattr(row, timeout)
             is_default = seconds == getattr(DEFAULTS, timeout.removesuffix("_timeout"))
             lines.append(_line(timeout, None if is_default else seconds))
-        lines += _keys(list(row.credentials.filter(enabled=True).order_by("pk")), names)
+        lines += _keys(list(row.credentials.of_platform().filter(enabled=True).order_by("pk")), names)
         yield _table("[[providers]]", lines)
 
 
 def _keys(pool: list[Credential], names: dict[int, str]) -> list[str]:
     lines = []
-    if pool and pool[0].weight == 1:
+    if pool and pool[0].weight == 1 and not any(getattr(pool[0], limit) for limit in KEY_LIMITS):
         lines.append(_line("api_key", f"${names[pool[0].pk]}"))
         pool = pool[1:]
     if pool:
-        items = [f"{{ key = {_value('$' + names[row.pk])}, weight = {row.weight} }}" for row in pool]
+        items = [_key(row, names[row.pk]) for row in pool]
         lines.append(f"api_keys = [{', '.join(items)}]")
     return lines
+
+
+def _key(row: Credential, name: str) -> str:
+    limits = [_line(limit, getattr(row, limit)) for limit in KEY_LIMITS]
+    parts = [_line("key", f"${name}"), _line("weight", row.weight), *filter(None, limits)]
+    return f"{{ {', '.join(parts)} }}"
 
 
 def _environment_names() -> dict[int, str]:
     """A variable's name for each credential: its label where that is one, else made of the provider's
     name. No two are the same."""
     names: dict[int, str] = {}
-    for row in Credential.objects.filter(enabled=True).select_related("provider").order_by("pk"):
+    for row in Credential.objects.of_platform().filter(enabled=True).select_related("provider").order_by("pk"):
         slug = re.sub(r"[^A-Z0-9]+", "_", row.provider.name.upper()).strip("_")
         is_name = ENVIRONMENT_NAME.fullmatch(row.label) and row.label.isupper()
         name = base = row.label if is_name else f"{'_' if slug[:1].isdigit() else ''}{slug or 'CCM'}_API_KEY"
@@ -95,6 +101,7 @@ def _models() -> Iterator[str]:
             _line("thinking", row.thinking),
             _line("enabled", row.enabled if not row.enabled else None),
             _line("discoverable", row.discoverable if not row.discoverable else None),
+            _line("policy", row.policy if row.policy != Order.PRIORITY else None),
             *_prices(row),
         ]
         yield _table("[[models]]", lines)

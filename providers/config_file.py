@@ -19,9 +19,11 @@ from providers.errors import ConfigError
 from providers.kinds import KINDS
 from providers.prices import CLASSES
 from providers.services import RATES
+from providers.types import Policy
 
 ROUTES = ("default", "think", "websearch", "image", "long_context", "background", "subagent", "safety")
 PATTERNS = ("auto_map_regex", "background_regex")
+KEY_LIMITS = ("requests_per_minute", "concurrency")
 TIMEOUTS = ("connect_timeout", "first_byte_timeout", "idle_timeout", "total_timeout")
 MUX_KINDS = {"kimi-coding": "kimi"}
 # claude-code-mux writes these for any server of the format; only the kind itself gets client headers.
@@ -42,6 +44,7 @@ class KeyEntry:
     label: str
     secret: str = field(repr=False)
     weight: int = 1
+    limits: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +241,10 @@ def _keys(table: Table, provider: str, environ: Mapping[str, str]) -> tuple[KeyE
 def _key(table: Table, name: str, provider: str, environ: Mapping[str, str], *, label: str) -> KeyEntry | None:
     """The label of a key from the environment is its variable's name, so that an export can name it."""
     secret = table.text(name)
-    weight = table.whole("weight", minimum=1) if name == "key" else None
+    weight, limits = None, dict[str, int]()
+    if name == "key":
+        weight = table.whole("weight", minimum=1)
+        limits = {limit: value for limit in KEY_LIMITS if (value := table.whole(limit, minimum=1)) is not None}
     if not secret:
         return None
     if secret.startswith("$"):
@@ -255,7 +261,7 @@ def _key(table: Table, name: str, provider: str, environ: Mapping[str, str], *, 
                 "Set it and import again, or enter the secret in the admin.",
             )
             return None
-    return KeyEntry(label=label, secret=secret, weight=weight or 1)
+    return KeyEntry(label=label, secret=secret, weight=weight or 1, limits=limits)
 
 
 def _model(table: Table) -> ModelEntry:
@@ -267,6 +273,7 @@ def _model(table: Table) -> ModelEntry:
         "max_output": table.whole("max_output", minimum=1),
     }
     values |= {flag: table.flag(flag) for flag in ("vision", "tools", "thinking", "enabled", "discoverable")}
+    values["policy"] = _policy(table)
     rates, markup = _rates(table), table.decimal("markup")
     if rates is not None and markup is not None:
         table.problem("markup", "stands instead of the prices: give one or the other.")
@@ -281,6 +288,13 @@ def _model(table: Table) -> ModelEntry:
     )
     table.leftovers()
     return entry
+
+
+def _policy(table: Table) -> str | None:
+    policy = table.text("policy")
+    if policy and policy not in set(Policy):
+        table.problem("policy", f"must be one of {', '.join(Policy)}, not {policy!r}.")
+    return policy or None
 
 
 def _rates(table: Table) -> Rates | None:

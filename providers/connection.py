@@ -60,7 +60,7 @@ def _cheapest(provider: Provider) -> tuple[Target, Model]:
     if not mappings:
         raise _NotCallable("No model is mapped to this provider yet: add a mapping to a model, then test again.")
     mapping = min(mappings, key=_dearness)
-    rows = list(provider.credentials.filter(enabled=True).order_by("pk"))
+    rows = list(provider.credentials.of_platform().filter(enabled=True).order_by("pk"))
     pool = tuple(credential for row in rows if (credential := credential_of(row)))
     if rows and not pool:
         raise _NotCallable("No credential can be decrypted with CCM_ENCRYPTION_KEYS: enter the secret again.")

@@ -31,7 +31,7 @@ class CredentialForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = Credential
-        fields = ("label", "weight", "enabled")
+        fields = ("label", "organization", "weight", "requests_per_minute", "concurrency", "enabled")
 
     def clean_secret(self) -> str:
         secret = str(self.cleaned_data.get("secret") or "").strip()

@@ -24,7 +24,7 @@ from providers import crypto, fields, prices
 from providers.errors import ConfigError
 from providers.fields import RouteField, TiersField, UsdPerMillion, UsdPerThousand
 from providers.kinds import KINDS
-from providers.types import Price, Timeouts
+from providers.types import Policy, Price, Timeouts
 
 DEFAULTS = Timeouts()
 Row = TypeVar("Row", bound=models.Model)
@@ -162,10 +162,26 @@ class Provider(CatalogueEntry):
             raise ValidationError({"base_url": f"The kind {kind.label} has no address of its own: enter one."})
 
 
+class CredentialQuerySet(CatalogueQuerySet[Any]):
+    def of_platform(self) -> "CredentialQuerySet":
+        return self.filter(organization=None)
+
+
 class Credential(CatalogueEntry):
     """One secret of a provider, in a weighted pool. Stored encrypted; never shown again."""
 
+    objects: ClassVar[Any] = CredentialQuerySet.as_manager()
+
     provider = models.ForeignKey(Provider, on_delete=models.CASCADE, related_name="credentials")
+    organization = models.ForeignKey(
+        Organization,
+        null=True,
+        blank=True,
+        on_delete=models.CASCADE,
+        related_name="+",
+        verbose_name="organisation",
+        help_text="Whose own key it is: it serves that organisation alone, before the others. Empty: everybody.",
+    )
     label = models.CharField(
         max_length=80,
         help_text="Your own name for it. An export writes it as an environment variable, if it is one's name.",
@@ -174,6 +190,18 @@ class Credential(CatalogueEntry):
     masked = models.CharField("secret", max_length=8, editable=False)
     weight = models.PositiveSmallIntegerField(
         default=1, validators=[MinValueValidator(1)], help_text="Its share of the requests within the pool."
+    )
+    requests_per_minute = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Of all web processes together. Empty: no limit but the provider's.",
+    )
+    concurrency = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Requests at a time, of all web processes together. Empty: no limit.",
     )
     enabled = models.BooleanField(default=True)
 
@@ -192,6 +220,15 @@ class Credential(CatalogueEntry):
     def open_secret(self) -> str:
         """The secret itself. Raises CannotDecrypt."""
         return crypto.decrypt(self.sealed)
+
+
+class Order(models.TextChoices):
+    """`types.Policy`, as operators read it."""
+
+    PRIORITY = Policy.PRIORITY.value, "Priority, then weight"
+    PRICE = Policy.PRICE.value, "Cheapest first"
+    LATENCY = Policy.LATENCY.value, "Quickest first word"
+    THROUGHPUT = Policy.THROUGHPUT.value, "Fastest writer"
 
 
 class Model(CatalogueEntry):
@@ -213,6 +250,12 @@ class Model(CatalogueEntry):
     thinking = models.BooleanField(default=False, help_text="Can reason before it answers.")
     enabled = models.BooleanField(default=True)
     discoverable = models.BooleanField(default=True, help_text="Listed by GET /v1/models and on the price page.")
+    policy = models.CharField(
+        max_length=12,
+        choices=Order,
+        default=Order.PRIORITY,
+        help_text="Which of its providers is asked first. One that is failing comes last whatever this says.",
+    )
     markup = models.DecimalField(
         max_digits=9,
         decimal_places=6,

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from providers.catalogue import build, needs_credential
 from providers.kinds import KINDS
-from providers.models import Decision, Mapping, MappingCost, Model, ModelPrice, PriceProposal, Provider
+from providers.models import Credential, Decision, Mapping, MappingCost, Model, ModelPrice, PriceProposal, Provider
 from providers.prices import at, usd
 from providers.types import Model as CatalogueModel
 from providers.types import Price
@@ -43,7 +43,8 @@ def models_without_target() -> list[str]:
 
 def providers_without_credential() -> list[str]:
     """Names of enabled providers that need a credential and have no enabled one."""
-    lacking: QuerySet[Provider] = Provider.objects.filter(enabled=True).exclude(credentials__enabled=True)
+    usable = Credential.objects.of_platform().filter(enabled=True)
+    lacking: QuerySet[Provider] = Provider.objects.filter(enabled=True).exclude(credentials__in=usable)
     return [row.name for row in lacking if (kind := KINDS.get(row.kind)) and needs_credential(row, kind)]
 
 

@@ -79,27 +79,30 @@ def _add(row: DatedRates, current: DatedRates | None, begins: datetime | None, m
 
 
 @transaction.atomic
-def put_credential(*, provider: Provider, label: str, secret: str, weight: int = 1) -> str:
-    """Store `secret` in the pool of `provider`: "created", "changed" or "unchanged".
+def put_credential(
+    *, provider: Provider, label: str, secret: str, weight: int = 1, limits: Mapping[str, int] | None = None
+) -> str:
+    """Store `secret` in the pool of `provider`: "created", "changed" or "unchanged". `limits` are the
+    columns of its own limits that are to be set.
 
-    A secret that is in the pool under another label stays there."""
-    pool = list(provider.credentials.all())
+    A secret that is in the pool under another label stays there; tenants' own keys are no part of it."""
+    pool = list(provider.credentials.of_platform())
     row = next((row for row in pool if row.label == label), None) or next(
         (row for row in pool if _opens_to(row, secret)), None
     )
+    values = {"weight": weight, **(limits or {})}
+    outcome = "changed"
     if row is None:
-        row = Credential(provider=provider, label=label, weight=weight)
-        row.set_secret(secret)
-        row.full_clean(exclude=("provider",))
-        row.save()
-        return "created"
-    if _opens_to(row, secret) and row.weight == weight:
+        row = Credential(provider=provider, label=label)
+        outcome = "created"
+    elif _opens_to(row, secret) and all(getattr(row, column) == value for column, value in values.items()):
         return "unchanged"
     row.set_secret(secret)
-    row.weight = weight
+    for column, value in values.items():
+        setattr(row, column, value)
     row.full_clean(exclude=("provider",))
     row.save()
-    return "changed"
+    return outcome
 
 
 def _opens_to(row: Credential, secret: str) -> bool:

@@ -92,9 +92,27 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class CredentialSecret:
+    """`requests_per_minute` and `concurrency` are the operator's own limits, None for none; they are
+    the whole installation's."""
+
     id: int
     weight: int
     secret: str = field(repr=False)
+    requests_per_minute: int | None = None
+    concurrency: int | None = None
+
+    @property
+    def is_limited(self) -> bool:
+        return self.requests_per_minute is not None or self.concurrency is not None
+
+
+class Policy(StrEnum):
+    """By what the targets of a model are ordered, those that are well first."""
+
+    PRIORITY = "priority"
+    PRICE = "price"
+    LATENCY = "latency"
+    THROUGHPUT = "throughput"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +132,8 @@ class Target:
     cost: Price | None
     timeouts: Timeouts
     credentials: tuple[CredentialSecret, ...] = ()
+    is_own: bool = False
+    """Called with keys of the organisation's own, which pays the provider itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +153,9 @@ class Model:
     targets: tuple[Target, ...]
     created_at: str = "1970-01-01T00:00:00Z"
     discoverable: bool = True
+    policy: Policy = Policy.PRIORITY
+    own_targets: Mapping[int, tuple[Target, ...]] = field(default_factory=dict)
+    """Beside `targets`, which serve everybody: by organisation those that its own keys open."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ Somebody is a client, a profile or a subagent tag; all write names in the same f
 import functools
 import re
 from dataclasses import dataclass
+from itertools import chain
 
 from providers.types import Catalogue, Model
 
@@ -74,7 +75,7 @@ class Names:
     __slots__ = ("_any_case", "_of_providers", "_undated", "models")
 
     def __init__(self, catalogue: Catalogue) -> None:
-        self.models = {name: model for name, model in catalogue.models.items() if model.targets}
+        self.models = {name: model for name, model in catalogue.models.items() if model.targets or model.own_targets}
         self._any_case: dict[str, Model] = {}
         self._undated: dict[str, tuple[str, Model]] = {}
         self._of_providers: dict[str, dict[str, Found]] = {}
@@ -87,7 +88,7 @@ class Names:
         # A provider's model may be called by our name for it or by the provider's own; ours goes first.
         for own_name in (False, True):
             for model in self.models.values():
-                for target in model.targets:
+                for target in (*model.targets, *chain.from_iterable(model.own_targets.values())):
                     found = Found(model, target.provider)
                     name = target.actual_model if own_name else model.name
                     names = self._of_providers.setdefault(target.provider.lower(), {})

@@ -17,7 +17,7 @@ from credits.errors import (
 )
 from credits.models import CreditLot, Hold, Transfer, UsageRecord, Wallet
 from credits.models import PriceSnapshot as StoredPrice
-from credits.types import MeterReading, PriceSnapshot, PriceTier, SettleRequest, UsageSource
+from credits.types import MeterReading, Nanos, PriceSnapshot, PriceTier, Settlement, SettleRequest, UsageSource
 from credits.writer import LedgerWriter
 from tests.credits.support import (
     FACTS,
@@ -67,6 +67,20 @@ def test_the_usage_record_holds_the_facts_the_price_and_the_margin(tenant: Tenan
     assert (record.cache_write_1h_tokens, record.output_tokens, record.reasoning_tokens) == (4, 90, 8)
     assert (record.model, record.route, record.provider, record.usage_source) == ("m", "default", "p", "provider")
     assert record.price_snapshot.input == USD
+
+
+def test_a_settlement_may_be_at_another_price_and_tell_what_failed_attempts_cost(
+    tenant: Tenant, ledger_writer: LedgerWriter
+):
+    request = tenant.hold(output=100)
+    ledger_writer.hold_sync(request)
+    own_key = replace(settlement(request.request_id, 40), price=flat(USD // 20), cost_price=None, spent=7)
+    assert ledger_writer.settle_sync(own_key) == Settlement(request.request_id, Nanos(40 * TOKEN // 20), Nanos(7))
+    record = UsageRecord.objects.select_related("price_snapshot").get(pk=request.request_id)
+    assert (record.charge, record.cost, record.margin) == (40 * TOKEN // 20, 7, 40 * TOKEN // 20 - 7)
+    assert record.price_snapshot.output == USD // 20
+    assert tenant.wallet.held == 0
+    assert_reconciled()
 
 
 def test_no_usage_voids_the_hold_and_leaves_a_record(tenant: Tenant, ledger_writer: LedgerWriter):

@@ -16,3 +16,12 @@ def test_a_short_benchmark_ends_with_its_books_in_order(project: Path, tmp_path:
     assert told["requests"] > 4
     assert [row["name"] for row in told["scenarios"]] == ["small", "large", "stream", "openai"]
     assert all(row["ccm"]["cpu_ms"] > 0 for row in told["scenarios"])
+
+
+def test_a_provider_that_dies_under_load_is_not_noticed(project: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.failover", "--seconds", "2", "--json"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done
+    told = json.loads(done.stdout)
+    assert told["wrong"] == []
+    assert all(phase["requests"] > 4 for phase in told["phases"].values())

@@ -147,10 +147,6 @@ class OrganizationAdmin(ModelAdmin):
         active = Count("api_keys", filter=_with_an_active_key(), distinct=True)
         return organizations.annotate(member_total=Count("memberships", distinct=True), key_total=active)
 
-    def save_model(self, request: HttpRequest, obj: Organization, form: forms.ModelForm, change: bool) -> None:
-        super().save_model(request, obj, form, change)
-        changes.publish(changes.KEY)  # what is known with its keys has changed
-
     @display(description="members", ordering="member_total")
     def member_count(self, organization: Organization) -> int:
         return int(getattr(organization, "member_total", 0))

@@ -1,6 +1,6 @@
 """How people become customers: allauth's rules, with our organisations, wallets, guards and mail."""
 
-from typing import Any, cast
+from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core import context as allauth_context
@@ -23,13 +23,13 @@ class Adapter(DefaultAccountAdapter):
         return bool(settings.SIGN_UP)
 
     def clean_email(self, email: str) -> str:
-        email = super().clean_email(email).strip().lower()
+        email = str(super().clean_email(email)).strip().lower()
         if disposable.is_disposable(email):
             raise ValidationError(
                 "Addresses that are thrown away cannot sign up: balances and receipts must reach you. "
                 "Please use a lasting one."
             )
-        return cast(str, email)
+        return email
 
     @transaction.atomic
     def save_user(self, request: HttpRequest, user: User, form: Any, commit: bool = True) -> User:
@@ -50,7 +50,7 @@ class Adapter(DefaultAccountAdapter):
         prepared: EmailMessage = self.render_mail(
             template_prefix, email, {"request": request, "email": email, "current_site": Site(), **context}
         )
-        mail.send(prepared.to, prepared.subject, str(prepared.body))
+        mail.send(list(prepared.to), str(prepared.subject), str(prepared.body))
 
 
 class Site:

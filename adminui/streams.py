@@ -8,6 +8,10 @@ from asgiref.sync import sync_to_async
 async def one_by_one(parts: Iterator[str]) -> AsyncIterator[str]:
     """`parts`, each asked for when the one before has been taken: a synchronous iterator would be read whole,
     into memory, before the first part is sent."""
-    following = sync_to_async(next)
-    while (part := await following(parts, None)) is not None:
+
+    def following() -> str | None:
+        return next(parts, None)
+
+    ask = sync_to_async(following)
+    while (part := await ask()) is not None:
         yield part

@@ -34,7 +34,7 @@ class UsageQuery:
         span_name, group = asked.get("span", "30d"), asked.get("by", "model")
         if span_name not in SPANS or group not in GROUPS:
             raise Http404("There is no such time or group.")
-        values = {name: asked[name] for name in (*FILTERS, "errors") if asked.get(name)}
+        values = {name: str(asked[name]) for name in (*FILTERS, "errors") if asked.get(name)}
         if not values.get("key", "1").isdecimal() or any("\0" in value for value in values.values()):
             raise Http404("There is no such filter.")
         return cls(span_of(span_name, now), span_name, group, values)
@@ -52,7 +52,9 @@ class UsageQuery:
     def request_filters(self) -> RequestFilters:
         return RequestFilters(
             self._key,
-            *(self.values.get(name) for name in ("model", "provider", "route")),
+            self.values.get("model"),
+            self.values.get("provider"),
+            self.values.get("route"),
             session_id=self.values.get("session"),
             agent_id=self.values.get("agent") if "session" in self.values else None,
             errors="errors" in self.values,

@@ -22,7 +22,7 @@ def check(client: Client, key: int, since: int = 0):
 def test_the_lines_are_for_the_key_and_the_models_that_were_picked(
     customer: User, key: ApiKey, demo_model: str, signed_in: SignedIn
 ):
-    page = signed_in(customer).get(reverse("connect"), {"key": key.pk, "opus": demo_model}).content.decode()
+    page = signed_in(customer).get(reverse("connect"), {"key": str(key.pk), "opus": demo_model}).content.decode()
     assert f"export ANTHROPIC_DEFAULT_OPUS_MODEL={demo_model}" in page
     assert "export CLAUDE_CODE_AUTO_COMPACT_WINDOW=160000" in page
     assert f"{key.name} ({key.masked})" in page

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from html import unescape
+from typing import Any
 
 import pytest
 from django.test import AsyncClient, Client
@@ -37,7 +38,7 @@ def ids(organization: Organization) -> list[str]:
     return list(UsageRecord.objects.filter(organization=organization).values_list("request_id", flat=True))
 
 
-def chart_of(page: str) -> dict:
+def chart_of(page: str) -> Any:
     attribute = page.split('data-chart="', 1)[1].split('"', 1)[0]
     return json.loads(unescape(attribute))
 
@@ -118,7 +119,8 @@ async def exported(user: User, form: str) -> tuple[dict[str, str], str]:
     client = AsyncClient()
     await client.aforce_login(user)
     answer = await client.get(reverse("usage-export", args=[form]))
-    return dict(answer.headers), b"".join([part async for part in answer.streaming_content]).decode()
+    parts: Any = answer.streaming_content  # type: ignore[attr-defined]
+    return dict(answer.headers), b"".join([part async for part in parts]).decode()
 
 
 @pytest.mark.django_db(transaction=True)

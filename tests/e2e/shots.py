@@ -69,7 +69,7 @@ def visit(page: Page, path: str) -> int:
     page.goto(path.removeprefix("first:"))
     with page.expect_navigation() as navigation:
         page.locator("tbody a").first.click()
-    return navigation.value.status if navigation.value else 0
+    return navigation.value.status
 
 
 def shoot(browser: Browser, base_url: str, who: dict[str, str] | None, paths: list[str], folder: Path) -> None:

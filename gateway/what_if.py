@@ -28,6 +28,7 @@ MOST_DAYS = 400
 MOST_SLICES = 200
 
 ASSUMED = "recorded before routes were explained: only the route that was taken is known, not what else asked for one"
+NOT_LOOKED = "there was no think route, so nobody looked whether the client was in plan mode: taken not to be"
 GONE = "the model that was asked for is not available any more: left as it was"
 NO_PRICE = "the model that would have served had no price at the time: left as it was"
 COARSE = "prices changed too often to follow each change: the price at the beginning of the period is used"
@@ -176,6 +177,8 @@ class _Pricing:
             )
         except (UnknownModel, NoModels):
             return _Outcome(group.route, None, GONE)
+        if signals.plan_mode is None and profile.think and choice.route in {"background", "default", "explicit"}:
+            assumed = NOT_LOOKED
         return _Outcome(choice.route, choice.found.model, assumed)
 
     def _representative(self, bucket: int) -> int:

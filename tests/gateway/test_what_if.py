@@ -21,7 +21,7 @@ from credits.models import UsageRecord
 from credits.types import Explanation, MeterReading
 from gateway.metering import price_snapshot
 from gateway.routing import Signals, choose, merge
-from gateway.what_if import ASSUMED, GONE, NO_PRICE, TOKENS, WhatIf, what_if
+from gateway.what_if import ASSUMED, GONE, NO_PRICE, NOT_LOOKED, TOKENS, WhatIf, what_if
 from providers.catalogue import build
 from providers.models import Mapping, Model, ModelPrice, Provider
 from providers.types import Catalogue, Profile
@@ -139,6 +139,14 @@ def test_what_cannot_be_known_is_said(tenant: Tenant):
     }
     told = {each.what: each.requests for each in found.unknown}
     assert told == {ASSUMED: 1, GONE: 2, TOKENS: 1}
+
+
+def test_plan_mode_that_nobody_looked_for_is_unknown(tenant: Tenant):
+    record(tenant, Signals(plan_mode=None), NOW - DAY)
+    record(tenant, Signals(plan_mode=True), NOW - DAY)
+    found = asked(tenant, think="cheap")
+    assert {each.would_route: each.requests for each in found.changes} == {"default": 1, "think": 1}
+    assert {each.what: each.requests for each in found.unknown} == {NOT_LOOKED: 1, TOKENS: 1}
 
 
 def test_checks_of_tool_calls_follow_the_safety_route(tenant: Tenant):

@@ -41,7 +41,8 @@ class Told:
 
     @property
     def provider(self) -> str | None:
-        return self.answer["provider"]
+        provider: str | None = self.answer["provider"]
+        return provider
 
     @property
     def session_id(self) -> str:

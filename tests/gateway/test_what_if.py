@@ -195,7 +195,7 @@ def many(tenant: Tenant) -> Iterator[Tenant]:
 
 def test_it_is_what_each_request_alone_comes_to(many: Tenant):
     """Against the plain way: each record decided and priced by itself."""
-    routes = {
+    routes: dict[str, Any] = {
         "think": "cheap", "background": "cheap", "websearch": "tiered", "image": "tiered", "subagent": "cheap",
     }  # fmt: skip
     found = asked(many, **routes)

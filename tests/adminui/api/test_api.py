@@ -22,19 +22,11 @@ TAG = "<CCM-SUBAGENT-MODEL>openai-agent</CCM-SUBAGENT-MODEL>"
 
 
 @pytest.fixture
-def key(world: World, email: str) -> str:
-    world.make_default("anthropic")
+def key(world: World, customer: tuple[str, str]) -> str:
     world.anthropic.clear()
     world.openai.clear()
     world.anthropic.brain = world.openai.brain = saying("Welcome.")
-    return world.ccm.create_key(email)
-
-
-@pytest.fixture(scope="module")
-def reader(world: World) -> str:
-    """A key of a customer that no test here changes anything of."""
-    world.make_default("anthropic")
-    return world.ccm.create_key("reader@example.com")
+    return customer[1]
 
 
 def set_routes(world: World, key: str, scope: str = "organization", **profile: Any) -> Any:
@@ -63,12 +55,12 @@ def test_without_a_key_nothing_is_told(world: World, path: str):
 
 
 def test_either_header_will_do(world: World, reader: str):
-    assert api(world, "GET", "/routing", "", headers={"x-api-reader": reader}).status_code == 200
+    assert api(world, "GET", "/routing", "", headers={"x-api-key": reader}).status_code == 200
     assert api(world, "GET", "/routing", reader).status_code == 200
 
 
 def test_what_is_not_there_is_404_in_json(world: World, reader: str):
-    for path in ("/generation?id=req_0", "/generation?id=%00", "/routing/versions?scope=reader&key_id=999999"):
+    for path in ("/generation?id=req_0", "/generation?id=%00", "/routing/versions?scope=key&key_id=999999"):
         answer = api(world, "GET", path, reader)
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, 404), answer.text
 
@@ -315,10 +307,9 @@ def test_a_failed_generation_tells_its_attempts(world: World, key: str):
     assert found["provider_responses"][-1]["status"] == 500
 
 
-def test_another_tenants_generation_is_not_there(world: World, key: str):
-    other = world.ccm.create_key(f"other-{key[-6:].lower()}@example.com")
+def test_another_tenants_generation_is_not_there(world: World, key: str, reader: str):
     served = message(world, key)
-    assert api(world, "GET", f"/generation?id={served.headers['request-id']}", other).status_code == 404
+    assert api(world, "GET", f"/generation?id={served.headers['request-id']}", reader).status_code == 404
 
 
 def test_openais_clients_find_theirs_by_their_own_id(world: World, key: str):

@@ -102,7 +102,11 @@ async def _ask(
     async def look_up(_digest: str) -> Principal:
         return PRINCIPAL
 
-    runtime = SimpleNamespace(keys=keys.KeyCache(look_up), catalogue=SimpleNamespace(current=known))
+    runtime = SimpleNamespace(
+        keys=keys.KeyCache(look_up),
+        catalogue=SimpleNamespace(current=known),
+        search=object(),  # a search engine, as far as routing cares
+    )
     monkeypatch.setattr("gateway.runtime._running", runtime)
     told = {"authorization": f"Bearer {KEY}", "content-type": "application/json", **headers}
     transport = httpx.ASGITransport(app=application)

@@ -31,7 +31,7 @@ def limited() -> Iterator[World]:
 
 @pytest.fixture(scope="module")
 def customers(limited: World) -> list[tuple[str, str]]:
-    return limited.ccm.createcustomers(8)
+    return limited.ccm.create_customers(8)
 
 
 @pytest.fixture

@@ -97,7 +97,7 @@ def test_a_profile_is_merged_field_by_field_and_takes_effect(world: World, key: 
     assert merged["think_efforts"] == {"value": ["max"], "from": "built_in"}
     assert data(api(world, "GET", "/routing", key)) == state
     thinking = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
-    world.await_route(key, "openai-model", thinking)
+    world.await_told(key, thinking, lambda told: told.get("model") == "openai-model")
     answer = message(world, key, **thinking)
     assert (answer.headers["x-ccm-route"], answer.headers["x-ccm-model"]) == ("think", "openai-model")
     assert message(world, key, model="claude-haiku-4-5").headers["x-ccm-route"] == "default"
@@ -226,9 +226,8 @@ def test_the_dry_run_decides_as_the_request_is_served(world: World, key: str):
         ("subagent", "openai-agent", {"x-claude-code-agent-id": "a1"}, {}),
         ("subagent", "anthropic-agent", {}, {"system": "<CCM-SUBAGENT-MODEL>anthropic-agent</CCM-SUBAGENT-MODEL>"}),
         ("explicit", "openai-model", {}, {"model": "openai-model"}),
-        ("websearch", "anthropic-agent", {}, {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}),
     ]
-    world.await_route(key, "openai-model", cases[1][3])
+    world.await_told(key, cases[1][3], lambda told: told.get("model") == "openai-model")
     for route, model, headers, fields in cases:
         told = api(world, "POST", "/route", key, json={**HELLO, **fields}, headers=headers).json()
         assert (told["route"], told["model"]) == (route, model), told
@@ -246,6 +245,18 @@ def test_the_dry_run_takes_what_messages_takes(world: World, reader: str):
     assert answer.json()["route"] == "default"
     large = {**HELLO, "messages": [{"role": "user", "content": "x" * 5_000_000}]}
     assert api(world, "POST", "/route", reader, json=large).status_code == 200
+
+
+def test_a_search_that_nobody_could_make_is_refused_with_the_rules(world: World, key: str):
+    set_routes(world, key, websearch="anthropic-agent")
+    fields = {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}
+    choice = {"type": "tool", "name": "web_search"}
+    world.await_told(key, {**fields, "tool_choice": choice}, lambda told: "'anthropic-agent'" in str(told))
+    told = api(world, "POST", "/route", key, json={**HELLO, **fields, "tool_choice": choice}).json()["error"]
+    served = message(world, key, **fields, tool_choice=choice)
+    assert told["message"] == served.json()["error"]["message"]
+    assert told["metadata"]["code"] == "no_web_search"
+    assert [rule["rule"] for rule in told["metadata"]["rules"] if rule["matched"]] == ["auto_map", "websearch"]
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ from msgspec import Raw
 from accounts.types import Principal
 from gateway.errors import GatewayError, invalid_request
 from gateway.explain import target_lines
-from gateway.pipeline import Asked, check_allowed, decide_freely, for_searches, plan_targets
+from gateway.pipeline import Asked, check_allowed, decide_freely, for_searches, plan_targets, searches_natively
 from gateway.routing import Merged, merged_for
 from gateway.runtime import Runtime
+from gateway.websearch import asks_for_search, check_can_search
 from providers import tokens
 from providers.errors import InvalidRequest
 from providers.profiles import values_of
@@ -39,10 +40,11 @@ async def dry_run(runtime: Runtime, principal: Principal, headers: Mapping[str, 
     decision = await decide_freely(asked, headers)
     try:
         check_allowed(decision, principal)
-        targets = plan_targets(decision, runtime.resilience, principal)
+        decision, targets = for_searches(decision, plan_targets(decision, runtime.resilience, principal))
+        if asks_for_search(decision.request) and not searches_natively(decision, targets):
+            check_can_search(decision.model, runtime.search)
     except GatewayError as error:
         raise Refused(error, decision.trail) from None
-    decision, targets = for_searches(decision, targets)
     sent_on = decision.request.with_fields(model=targets[0].target.actual_model)
     return {
         "route": decision.route,

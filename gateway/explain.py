@@ -1,6 +1,7 @@
 """Why a request took its route and where it could have gone, for people: the dry run's answer, and what
 a usage record refers to."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from gateway.plan import PlannedTarget
 from gateway.resilience import Resilience
 from gateway.routing import Decision
 from providers.prices import usd
+from providers.types import Price
 
 _encode = msgspec.json.Encoder().encode
 
@@ -30,8 +32,7 @@ def explanation_of(decision: Decision, targets: Sequence[PlannedTarget], standin
 def target_lines(decision: Decision, targets: Sequence[PlannedTarget], standing: Resilience) -> list[dict[str, Any]]:
     """The targets in the order in which they are tried; `input` and `output` are what the customer
     pays, in USD per million tokens."""
-    price = decision.model.price
-    rates = {} if price is None else {"input": usd(price.input), "output": usd(price.output)}
+    rates = _rates(decision.model.price)
     return [
         {
             "provider": planned.target.provider,
@@ -41,3 +42,8 @@ def target_lines(decision: Decision, targets: Sequence[PlannedTarget], standing:
         }
         for planned in targets
     ]
+
+
+@functools.lru_cache(maxsize=1024)
+def _rates(price: Price | None) -> dict[str, str]:
+    return {} if price is None else {"input": usd(price.input), "output": usd(price.output)}

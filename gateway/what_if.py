@@ -19,7 +19,8 @@ from credits.rating import MILLION
 from credits.types import MeterReading, PriceSnapshot, PriceTier
 from credits.usage.groups import UsageGroup, usage_groups
 from gateway.metering import price_snapshot
-from gateway.routing import NoModels, Signals, UnknownModel, choose, merge
+from gateway.routing import NoModels, Signals, UnknownModel, choose, find_model, merge
+from gateway.routing.checks import ROUTES
 from providers.catalogue import build
 from providers.selectors import price_changes
 from providers.types import Catalogue, Model, Profile
@@ -28,6 +29,7 @@ MOST_DAYS = 400
 MOST_SLICES = 200
 
 ASSUMED = "recorded before routes were explained: only the route that was taken is known, not what else asked for one"
+NOT_LOOKED = "there was no think route, so nobody looked whether the client was in plan mode: taken not to be"
 GONE = "the model that was asked for is not available any more: left as it was"
 NO_PRICE = "the model that would have served had no price at the time: left as it was"
 COARSE = "prices changed too often to follow each change: the price at the beginning of the period is used"
@@ -117,16 +119,20 @@ class _Pricing:
 
     def read(self, since: datetime, until: datetime) -> bool:
         """Whether there were too many price changes to follow each."""
-        groups = self._groups(since, until)
-        wanted = {model.name for group in groups if (model := self._decide(group).model) and model.name != group.model}
-        moments = sorted(set(price_changes(wanted, since, until)))
+        moments = sorted(set(price_changes(self._named(), since, until)))
         is_coarse = len(moments) > MOST_SLICES
         times = [since] if is_coarse else [since, *moments]
         for begin, end in zip(times, [*times[1:], until], strict=True):
-            if len(times) > 1:
-                groups = self._groups(begin, end)
-            self._add(groups, build(begin).models if wanted else {})
+            self._add(self._groups(begin, end), build(begin).models)
         return is_coarse
+
+    def _named(self) -> set[str]:
+        """The models that the profiles name: only to these does a request move that was served by another,
+        but for a name that stands for nothing any more and takes the newest model of its kind."""
+        profiles = (self._profile, self._catalogue.platform_profile, *self._catalogue.key_profiles.values())
+        names = (getattr(profile, route) for profile in profiles for route in ROUTES)
+        found = (find_model(self._catalogue, name) for name in names if name)
+        return {each.model.name for each in found if each is not None}
 
     def _groups(self, since: datetime, until: datetime) -> Sequence[UsageGroup]:
         groups = usage_groups(
@@ -176,6 +182,8 @@ class _Pricing:
             )
         except (UnknownModel, NoModels):
             return _Outcome(group.route, None, GONE)
+        if signals.plan_mode is None and profile.think and choice.route in {"background", "default", "explicit"}:
+            assumed = NOT_LOOKED
         return _Outcome(choice.route, choice.found.model, assumed)
 
     def _representative(self, bucket: int) -> int:

@@ -3,7 +3,7 @@ whole product run against."""
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
@@ -124,18 +124,18 @@ class World:
                 raise TimeoutError(f"{asked} is not served by {served or asked}: {answer.text}")
             time.sleep(0.05)
 
-    def await_route(self, key: str, model: str, fields: Mapping[str, Any]) -> None:
-        """Wait until the running server serves a request with these fields with `model`."""
+    def await_told(self, key: str, fields: Mapping[str, Any], wanted: Callable[[Any], bool]) -> None:
+        """Wait until the running server's dry run of a request with these fields says what is wanted."""
         body = {"model": "claude-opus-5-5", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}], **fields}
         headers = {"authorization": f"Bearer {key}"}
         deadline = time.monotonic() + 10
         while True:
             url = f"{self.ccm.url}/api/v1/route"
-            answer = httpx.post(url, json=body, headers=headers, timeout=60, trust_env=False)
-            if answer.json().get("model") == model:
+            told = httpx.post(url, json=body, headers=headers, timeout=60, trust_env=False).json()
+            if wanted(told):
                 return
             if time.monotonic() > deadline:
-                raise TimeoutError(f"the route does not lead to {model}: {answer.text}")
+                raise TimeoutError(f"not what is wanted: {told}")
             time.sleep(0.05)
 
     def post(self, key: str, body: Mapping[str, Any]) -> httpx.Response:

@@ -1,10 +1,10 @@
 """/api/v1/routing: the organisation's and the keys' router profiles, their versions, and going back."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from asgiref.sync import sync_to_async
 from django.http import Http404, HttpRequest, HttpResponse
-from ninja import Field, Query, Router, Schema
+from ninja import Field, Router, Schema
 
 from accounts.permissions import Permission
 from accounts.types import Principal
@@ -88,7 +88,7 @@ async def versions(
     scope: Scope = "organization",
     key_id: int | None = None,
     before: int | None = None,
-    limit: int = Query(50, ge=1, le=profiles.MOST_VERSIONS),
+    limit: Annotated[int, Field(ge=1, le=profiles.MOST_VERSIONS)] = 50,
 ) -> HttpResponse:
     """The newest first; `before` takes the last number of a page for the next one."""
     principal = principal_of(request)

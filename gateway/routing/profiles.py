@@ -57,8 +57,8 @@ def merge(key: Profile | None, organization: Profile | None, platform: Profile) 
 def merge_profiles(*profiles_most_specific_first: Profile) -> Profile:
     """As `merge`, of at most three profiles, without the origins."""
     *own, widest = profiles_most_specific_first or (Profile(),)
-    key, organization = [*[None] * (2 - len(own)), *own]
-    return merge(key, organization, widest).profile
+    organization = own.pop() if own else None
+    return merge(own.pop() if own else None, organization, widest).profile
 
 
 def merged_for(catalogue: Catalogue, organization_id: int, api_key_id: int) -> Merged:

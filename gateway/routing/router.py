@@ -39,7 +39,7 @@ def route(
     NoModels for a catalogue without a servable model, InvalidRequest for a malformed field."""
     sender = signals.sender_of(request, headers)
     tag, edited = tags.take_tags(request, is_subagent=sender.is_subagent)
-    found = signals.signals_of(edited, sender, tag)
+    found = signals.signals_of(edited, sender, tag, look_for_plan_mode=bool(profile.think))
     choice = choose(found, asked=request.model, tokens=tokens, profile=profile, catalogue=catalogue)
     _, wants_1m = split_1m(request.model)
     return Decision(

@@ -92,7 +92,9 @@ def sender_of(request: MessagesRequest, headers: Mapping[str, str]) -> Sender:
     )
 
 
-def signals_of(request: MessagesRequest, sender: Sender, tag: str | None) -> Signals:
+def signals_of(
+    request: MessagesRequest, sender: Sender, tag: str | None, *, look_for_plan_mode: bool = True
+) -> Signals:
     """`tag` is the subagent tag's model. Raises InvalidRequest when a field it reads is malformed."""
     effort = request.output_config.effort
     return Signals(
@@ -107,7 +109,7 @@ def signals_of(request: MessagesRequest, sender: Sender, tag: str | None) -> Sig
         thinking=request.thinking.type[:MAX_WORD] if request.thinking else None,
         effort=None if effort is None else effort[:MAX_WORD],
         plan_agent=sender.agent_type.lower() == "plan",
-        plan_mode=plan_mode.is_on(request),
+        plan_mode=plan_mode.is_on(request) if look_for_plan_mode else None,
         little=request.max_tokens <= 1,
     )
 

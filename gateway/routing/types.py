@@ -43,6 +43,7 @@ class Signals(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """What a request says about itself, as far as the choice of its route depends on it; its model's
     name and its tokens, which differ from request to request, stand beside it.
 
+    `plan_mode` is None when nobody looked: with no think route it does not matter, and to look is dear.
     `little`: at most one token is wanted (a count or a probe). `effort` and `tag` are the client's words."""
 
     web_search: bool = False
@@ -56,7 +57,7 @@ class Signals(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     thinking: str | None = None
     effort: str | None = None
     plan_agent: bool = False
-    plan_mode: bool = False
+    plan_mode: bool | None = False
     little: bool = False
 
 

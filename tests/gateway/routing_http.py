@@ -41,7 +41,8 @@ class Told:
 
     @property
     def provider(self) -> str | None:
-        return self.answer["provider"]
+        provider: str | None = self.answer["provider"]
+        return provider
 
     @property
     def session_id(self) -> str:
@@ -101,7 +102,11 @@ async def _ask(
     async def look_up(_digest: str) -> Principal:
         return PRINCIPAL
 
-    runtime = SimpleNamespace(keys=keys.KeyCache(look_up), catalogue=SimpleNamespace(current=known))
+    runtime = SimpleNamespace(
+        keys=keys.KeyCache(look_up),
+        catalogue=SimpleNamespace(current=known),
+        search=object(),  # a search engine, as far as routing cares
+    )
     monkeypatch.setattr("gateway.runtime._running", runtime)
     told = {"authorization": f"Bearer {KEY}", "content-type": "application/json", **headers}
     transport = httpx.ASGITransport(app=application)

@@ -29,11 +29,26 @@ def limited() -> Iterator[World]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def customers(limited: World) -> list[tuple[str, str]]:
+    return limited.ccm.create_customers(8)
+
+
 @pytest.fixture
-def key(limited: World, email: str) -> str:
+def customer(customers: list[tuple[str, str]]) -> tuple[str, str]:
+    return customers.pop()
+
+
+@pytest.fixture
+def email(customer: tuple[str, str]) -> str:
+    return customer[0]
+
+
+@pytest.fixture
+def key(limited: World, customer: tuple[str, str]) -> str:
     limited.anthropic.clear()
     limited.anthropic.brain = saying("Welcome.")
-    return limited.ccm.create_key(email)
+    return customer[1]
 
 
 def restrict(world: World, email: str, statement: str) -> None:
@@ -173,8 +188,8 @@ def test_a_key_may_use_only_its_models(limited: World, key: str, email: str):
 # --- overload ---------------------------------------------------------------------------------
 
 
-def test_the_tenant_with_most_under_way_is_refused_first(limited: World, key: str, email: str):
-    other = limited.ccm.create_key(f"other-{email}")
+def test_the_tenant_with_most_under_way_is_refused_first(limited: World, key: str, customers: list[tuple[str, str]]):
+    _, other = customers.pop()
     holding = limited.anthropic.brain = Holding()
     with ThreadPoolExecutor(MOST_ACTIVE + 1) as running:
         served = [running.submit(send, limited, key) for _ in range(MOST_ACTIVE)]

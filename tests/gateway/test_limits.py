@@ -44,7 +44,7 @@ async def limiting(url: str, clock: Clock, defaults: tuple[Limits, Limits] = NOT
         await made.close()
 
 
-def key_with(of_organization: Limits | None = None, **limits: int) -> Principal:
+def key_with(of_organization: Limits | None = None, **limits: Any) -> Principal:
     return replace(KEY, limits=Limits(**limits), organization_limits=of_organization or Limits())
 
 
@@ -328,14 +328,14 @@ def in_processes(url: str, clock: Clock, principal: Principal) -> int:
 
 
 @pytest.mark.parametrize("limits", [{"requests": ROOM}, {"concurrency": ROOM}, {"input_tokens": ROOM}])
-def test_of_many_at_once_exactly_so_many_are_admitted(valkey: str, clock: Clock, limits: dict[str, int], patient: None):
+def test_of_many_at_once_exactly_so_many_are_admitted(valkey: str, clock: Clock, limits: dict[str, Any], patient: None):
     # All of them at the same moment of the clock, so that nothing comes back meanwhile.
     assert in_processes(valkey, clock, key_with(**limits)) == ROOM
 
 
 @pytest.mark.parametrize("limits", [{"requests": ROOM}, {"concurrency": ROOM}])
 def test_control_reading_first_and_writing_then_admits_more(
-    valkey: str, clock: Clock, limits: dict[str, int], patient: None, monkeypatch: pytest.MonkeyPatch
+    valkey: str, clock: Clock, limits: dict[str, Any], patient: None, monkeypatch: pytest.MonkeyPatch
 ):
     """The race is one: without the script's atomicity the same test finds more than ROOM."""
 
@@ -344,7 +344,8 @@ def test_control_reading_first_and_writing_then_admits_more(
         for bucket in rules.buckets:
             state._full_at[bucket.key] = float(await self._client.get(bucket.key) or 0)
         for slots in rules.slots:
-            state.running[slots.key] = set(await self._client.zrange(slots.key, 0, -1))
+            found: list[Any] = list(await self._client.zrange(slots.key, 0, -1))
+            state.running[slots.key] = set(found)
         outcome = state.admit(rules, costs, clock())
         if outcome.granted:
             for bucket in rules.buckets:
@@ -489,4 +490,5 @@ def test_rules_are_kept_per_tenant():
         ("organisation", "requests", 5),
     ]
     assert [(each.owner, each.limit) for each in rules.slots] == [("API key", 2), ("organisation", 9)]
-    assert all("{3}" in each.key for each in (*rules.buckets, *rules.slots))
+    keys = [each.key for each in rules.buckets] + [each.key for each in rules.slots]
+    assert all("{3}" in key for key in keys)

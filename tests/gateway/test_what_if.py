@@ -21,7 +21,7 @@ from credits.models import UsageRecord
 from credits.types import Explanation, MeterReading
 from gateway.metering import price_snapshot
 from gateway.routing import Signals, choose, merge
-from gateway.what_if import ASSUMED, GONE, NO_PRICE, TOKENS, WhatIf, what_if
+from gateway.what_if import ASSUMED, GONE, NO_PRICE, NOT_LOOKED, TOKENS, WhatIf, what_if
 from providers.catalogue import build
 from providers.models import Mapping, Model, ModelPrice, Provider
 from providers.types import Catalogue, Profile
@@ -141,6 +141,14 @@ def test_what_cannot_be_known_is_said(tenant: Tenant):
     assert told == {ASSUMED: 1, GONE: 2, TOKENS: 1}
 
 
+def test_plan_mode_that_nobody_looked_for_is_unknown(tenant: Tenant):
+    record(tenant, Signals(plan_mode=None), NOW - DAY)
+    record(tenant, Signals(plan_mode=True), NOW - DAY)
+    found = asked(tenant, think="cheap")
+    assert {each.would_route: each.requests for each in found.changes} == {"default": 1, "think": 1}
+    assert {each.what: each.requests for each in found.unknown} == {NOT_LOOKED: 1, TOKENS: 1}
+
+
 def test_checks_of_tool_calls_follow_the_safety_route(tenant: Tenant):
     record(tenant, Signals(), NOW - DAY, route="safety", requested_model="dear", request_class="auxiliary")
     assert [each.would_model for each in asked(tenant, safety="cheap").changes] == ["cheap"]
@@ -187,7 +195,7 @@ def many(tenant: Tenant) -> Iterator[Tenant]:
 
 def test_it_is_what_each_request_alone_comes_to(many: Tenant):
     """Against the plain way: each record decided and priced by itself."""
-    routes = {
+    routes: dict[str, Any] = {
         "think": "cheap", "background": "cheap", "websearch": "tiered", "image": "tiered", "subagent": "cheap",
     }  # fmt: skip
     found = asked(many, **routes)

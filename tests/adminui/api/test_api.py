@@ -22,19 +22,11 @@ TAG = "<CCM-SUBAGENT-MODEL>openai-agent</CCM-SUBAGENT-MODEL>"
 
 
 @pytest.fixture
-def key(world: World, email: str) -> str:
-    world.make_default("anthropic")
+def key(world: World, customer: tuple[str, str]) -> str:
     world.anthropic.clear()
     world.openai.clear()
     world.anthropic.brain = world.openai.brain = saying("Welcome.")
-    return world.ccm.create_key(email)
-
-
-@pytest.fixture(scope="module")
-def reader(world: World) -> str:
-    """A key of a customer that no test here changes anything of."""
-    world.make_default("anthropic")
-    return world.ccm.create_key("reader@example.com")
+    return customer[1]
 
 
 def set_routes(world: World, key: str, scope: str = "organization", **profile: Any) -> Any:
@@ -63,12 +55,12 @@ def test_without_a_key_nothing_is_told(world: World, path: str):
 
 
 def test_either_header_will_do(world: World, reader: str):
-    assert api(world, "GET", "/routing", "", headers={"x-api-reader": reader}).status_code == 200
+    assert api(world, "GET", "/routing", "", headers={"x-api-key": reader}).status_code == 200
     assert api(world, "GET", "/routing", reader).status_code == 200
 
 
 def test_what_is_not_there_is_404_in_json(world: World, reader: str):
-    for path in ("/generation?id=req_0", "/generation?id=%00", "/routing/versions?scope=reader&key_id=999999"):
+    for path in ("/generation?id=req_0", "/generation?id=%00", "/routing/versions?scope=key&key_id=999999"):
         answer = api(world, "GET", path, reader)
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, 404), answer.text
 
@@ -105,7 +97,7 @@ def test_a_profile_is_merged_field_by_field_and_takes_effect(world: World, key: 
     assert merged["think_efforts"] == {"value": ["max"], "from": "built_in"}
     assert data(api(world, "GET", "/routing", key)) == state
     thinking = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
-    world.await_route(key, "openai-model", thinking)
+    world.await_told(key, thinking, lambda told: told.get("model") == "openai-model")
     answer = message(world, key, **thinking)
     assert (answer.headers["x-ccm-route"], answer.headers["x-ccm-model"]) == ("think", "openai-model")
     assert message(world, key, model="claude-haiku-4-5").headers["x-ccm-route"] == "default"
@@ -234,9 +226,8 @@ def test_the_dry_run_decides_as_the_request_is_served(world: World, key: str):
         ("subagent", "openai-agent", {"x-claude-code-agent-id": "a1"}, {}),
         ("subagent", "anthropic-agent", {}, {"system": "<CCM-SUBAGENT-MODEL>anthropic-agent</CCM-SUBAGENT-MODEL>"}),
         ("explicit", "openai-model", {}, {"model": "openai-model"}),
-        ("websearch", "anthropic-agent", {}, {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}),
     ]
-    world.await_route(key, "openai-model", cases[1][3])
+    world.await_told(key, cases[1][3], lambda told: told.get("model") == "openai-model")
     for route, model, headers, fields in cases:
         told = api(world, "POST", "/route", key, json={**HELLO, **fields}, headers=headers).json()
         assert (told["route"], told["model"]) == (route, model), told
@@ -254,6 +245,18 @@ def test_the_dry_run_takes_what_messages_takes(world: World, reader: str):
     assert answer.json()["route"] == "default"
     large = {**HELLO, "messages": [{"role": "user", "content": "x" * 5_000_000}]}
     assert api(world, "POST", "/route", reader, json=large).status_code == 200
+
+
+def test_a_search_that_nobody_could_make_is_refused_with_the_rules(world: World, key: str):
+    set_routes(world, key, websearch="anthropic-agent")
+    fields = {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}
+    choice = {"type": "tool", "name": "web_search"}
+    world.await_told(key, {**fields, "tool_choice": choice}, lambda told: "'anthropic-agent'" in str(told))
+    told = api(world, "POST", "/route", key, json={**HELLO, **fields, "tool_choice": choice}).json()["error"]
+    served = message(world, key, **fields, tool_choice=choice)
+    assert told["message"] == served.json()["error"]["message"]
+    assert told["metadata"]["code"] == "no_web_search"
+    assert [rule["rule"] for rule in told["metadata"]["rules"] if rule["matched"]] == ["auto_map", "websearch"]
 
 
 @pytest.mark.parametrize(
@@ -315,10 +318,9 @@ def test_a_failed_generation_tells_its_attempts(world: World, key: str):
     assert found["provider_responses"][-1]["status"] == 500
 
 
-def test_another_tenants_generation_is_not_there(world: World, key: str):
-    other = world.ccm.create_key(f"other-{key[-6:].lower()}@example.com")
+def test_another_tenants_generation_is_not_there(world: World, key: str, reader: str):
     served = message(world, key)
-    assert api(world, "GET", f"/generation?id={served.headers['request-id']}", other).status_code == 404
+    assert api(world, "GET", f"/generation?id={served.headers['request-id']}", reader).status_code == 404
 
 
 def test_openais_clients_find_theirs_by_their_own_id(world: World, key: str):

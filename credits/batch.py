@@ -275,7 +275,7 @@ def settle(books: Books, request: SettleRequest) -> Settlement:
     reading = rating.sane(request.reading)
     if not hold.unfinished:
         return repeated_settlement(books, hold, reading)
-    return close(books, hold, reading, request.cost_price, request.facts, spent=request.spent, price=request.price)
+    return close(books, hold, reading, request.cost_price, request.facts, request.price, request.spent)
 
 
 def repeated_settlement(books: Books, hold: HoldRow, reading: MeterReading) -> Settlement:
@@ -291,9 +291,8 @@ def close(
     reading: MeterReading,
     cost_price: PriceSnapshot | None,
     facts: RequestFacts,
-    *,
-    spent: int = 0,
     price: PriceSnapshot | None = None,
+    spent: int = 0,
 ) -> Settlement:
     """Charge the reading to the hold's wallet, at `price` or else the hold's, release the hold, and
     leave the usage record."""
@@ -372,7 +371,7 @@ def interrupt(books: Books, operation: InterruptOp) -> bool:
         facts = records.facts_of_context(context, status=CLIENT_CLOSED, error_code=operation.error_code)
     if cost_price is None:
         cost_price = books.price(hold.price_id)  # nobody told the cost: claim no margin (docs/prices.md)
-    close(books, hold, rating.sane(reading), cost_price, facts, price=checkpoint.price if checkpoint else None)
+    close(books, hold, rating.sane(reading), cost_price, facts, checkpoint.price if checkpoint else None)
     return True
 
 

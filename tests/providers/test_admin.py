@@ -163,7 +163,7 @@ def test_the_list_tests_and_switches_providers(operator, tested):
 
 
 def model_form(**changed: Any) -> dict[str, Any]:
-    form = {"name": "m", "enabled": "on", "discoverable": "on", "tools": "on", "vision": "on"}
+    form = {"name": "m", "policy": "priority", "enabled": "on", "discoverable": "on", "tools": "on", "vision": "on"}
     return {**form, **management("mappings", 0), **management("prices", 0), **changed}
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
+from accounts.models import Organization
 from providers.catalogue import build
 from providers.config import ImportReport, Outcome, import_config
 from providers.config_export import export_config
@@ -21,7 +22,7 @@ from providers.models import (
     Provider,
     RouterProfile,
 )
-from tests.providers.catalogue_support import make_model, make_provider
+from tests.providers.catalogue_support import make_credential, make_model, make_provider
 
 pytestmark = pytest.mark.django_db
 
@@ -462,3 +463,39 @@ def test_a_loss_on_long_requests_alone_is_warned_of():
     assert import_config(lossy, environ={}).warnings == [
         "model m: p costs 4 for input above 200000 tokens, customers pay 2.",
     ]
+
+
+def test_a_policy_and_the_limits_of_keys_go_in_and_out_and_tenants_keys_stay_inside(db):
+    text = """
+[[providers]]
+name = "acme"
+kind = "openai"
+api_keys = [{ key = "$KEY_ONE", weight = 2, requests_per_minute = 50, concurrency = 4 }, { key = "$KEY_TWO" }]
+[[models]]
+name = "m"
+policy = "latency"
+  [[models.mappings]]
+  provider = "acme"
+  actual_model = "m"
+"""
+    environ = {"KEY_ONE": "sk-one-0123456789", "KEY_TWO": "sk-two-0123456789"}
+    import_config(text, environ=environ)
+    provider = Provider.objects.get()
+    tenant = Organization.objects.create(name="Tenant")
+    make_credential(provider, secret="sk-tenant-0123456789", label="TENANTS", organization=tenant)
+    model = build().models["m"]
+    assert model.policy == "latency"
+    limits = [(key.weight, key.requests_per_minute, key.concurrency) for key in model.targets[0].credentials]
+    assert limits == [(2, 50, 4), (1, None, None)]
+    (own,) = model.own_targets[tenant.pk]
+    assert (own.is_own, [key.secret for key in own.credentials]) == (True, ["sk-tenant-0123456789"])
+    exported = export_config()
+    assert 'policy = "latency"' in exported
+    assert 'key = "$KEY_ONE", weight = 2, requests_per_minute = 50, concurrency = 4' in exported
+    assert "TENANTS" not in exported
+    assert not any(change.outcome == "changed" for change in import_config(exported, environ=environ).changes)
+
+
+def test_an_unknown_policy_is_refused_by_name(db):
+    with pytest.raises(ConfigError, match=r"models\[0\]\.policy: must be one of priority, price, latency, throughput"):
+        import_config('[[models]]\nname = "m"\npolicy = "luck"\n', environ={})

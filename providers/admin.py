@@ -15,7 +15,7 @@ from unfold.admin import ModelAdmin, StackedInline, TabularInline
 from unfold.decorators import action, display
 
 from providers import services
-from providers.config_file import ROUTES
+from providers.config_entries import ROUTES
 from providers.connection import check
 from providers.forms import CostForm, CredentialForm, MappingForm, PriceForm, RouterProfileForm
 from providers.kinds import KINDS
@@ -165,6 +165,7 @@ class MappingInline(StackedInline):
     fields = (
         ("provider", "actual_model"),
         ("priority", "weight", "enabled"),
+        "extra_body",
         ("cost_input", "cost_output", "cost_cache_read"),
         ("cost_cache_write", "cost_cache_write_1h", "cost_web_search"),
         "cost_tiers",

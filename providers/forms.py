@@ -13,7 +13,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from providers.config_file import ROUTES
+from providers.config_entries import ROUTES
 from providers.models import Credential, Mapping, MappingCost, Model, ModelPrice, RouterProfile
 from providers.selectors import current_cost
 from providers.services import RATES, set_cost
@@ -141,7 +141,7 @@ class MappingForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = Mapping
-        fields = ("provider", "actual_model", "priority", "weight", "enabled")
+        fields = ("provider", "actual_model", "priority", "weight", "enabled", "extra_body")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -317,6 +317,14 @@ class Mapping(CatalogueEntry):
     priority = models.PositiveSmallIntegerField(default=1, help_text="1 first; equal priorities share by weight.")
     weight = models.PositiveSmallIntegerField(default=1, validators=[MinValueValidator(1)])
     enabled = models.BooleanField(default=True)
+    extra_body: "models.JSONField[Any, Any]" = models.JSONField(
+        "extra fields",
+        default=dict,
+        blank=True,
+        validators=[fields.extra_body],
+        help_text="JSON that is added to each request's body, where CCM sends no such field: "
+        '{"provider": {"only": ["google-vertex"]}}. Chat Completions only.',
+    )
 
     class Meta:
         ordering = ("model", "priority", "id")

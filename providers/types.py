@@ -6,6 +6,7 @@ Prices are integers: nano-USD per million tokens, and nano-USD per single web se
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,8 @@ class Target:
     cost: Price | None
     timeouts: Timeouts
     credentials: tuple[CredentialSecret, ...] = ()
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
+    """Fields that an operator adds to a Chat Completions request, where there are none."""
 
 
 @dataclass(frozen=True, slots=True)

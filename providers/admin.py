@@ -18,6 +18,7 @@ from providers import services
 from providers.config_entries import ROUTES
 from providers.connection import check
 from providers.forms import CostForm, CredentialForm, MappingForm, PriceForm, RouterProfileForm
+from providers.import_admin import ImportsFiles
 from providers.kinds import KINDS
 from providers.models import Credential, Mapping, MappingCost, Model, ModelPrice, PriceProposal, Provider, RouterProfile
 from providers.prices import plain
@@ -44,7 +45,7 @@ class CredentialInline(TabularInline):
 
 
 @admin.register(Provider)
-class ProviderAdmin(ModelAdmin):
+class ProviderAdmin(ImportsFiles):
     list_display = ("name", "kind_label", "address", "credential_count", "mapping_count", "state")
     list_filter = ("enabled", "kind")
     search_fields = ("name", "kind", "base_url")

@@ -4,6 +4,7 @@ router profiles. The gateway never reads these rows: it reads the catalogue buil
 Every change raises the catalogue's version in its own transaction (`CatalogueEntry`).
 """
 
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -395,6 +396,24 @@ class PriceProposal(models.Model):
 
     def __str__(self) -> str:
         return f"cost of {self.mapping}" if self.mapping_id else f"price of {self.model}"
+
+
+class StagedImport(models.Model):
+    """A configuration file that an operator has uploaded and not confirmed yet (`staged_imports`).
+    Encrypted, since it may hold secrets; it goes when it is confirmed, or with time."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now)
+    file_name = models.CharField(max_length=120)
+    sealed = models.TextField(editable=False)
+
+    class Meta:
+        default_permissions = ()
+        ordering = ("created_at",)
+
+    def __str__(self) -> str:
+        return self.file_name
 
 
 class Scope(models.TextChoices):

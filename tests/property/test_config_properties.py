@@ -171,7 +171,7 @@ def same(catalogue: Catalogue) -> Catalogue:
 
 # Not shrunk: each example is three imports, and minutes of them tell little more than the first.
 @settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

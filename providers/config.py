@@ -24,6 +24,7 @@ from providers.config_entries import ROUTES, MappingEntry, ModelEntry, ProviderE
 from providers.config_formats import Format, parse
 from providers.config_tables import Skipped
 from providers.errors import ConfigError
+from providers.kinds import KINDS
 from providers.models import CatalogueEntry, DatedRates, Model, Provider, RouterProfile, Scope, one_change
 from providers.models import Mapping as MappingRow
 from providers.prices import plain
@@ -128,8 +129,11 @@ def _import_provider(entry: ProviderEntry, report: ImportReport) -> None:
     row = row or Provider(name=entry.name)
     exclude = ("kind",) if entry.disabled else ()
     outcome, detail = _put(row, {**entry.values, **first_values}, entry.path, exclude=exclude)
-    off = "" if row.enabled else "disabled"
-    report.add(outcome, f"provider {row.name}", detail if outcome is Outcome.CHANGED else off)
+    if outcome is Outcome.CREATED:
+        kind = KINDS.get(row.kind)
+        where = row.base_url or (kind.base_url if kind else "")
+        detail = ", ".join(filter(None, (row.kind, where, "" if row.enabled else "disabled")))
+    report.add(outcome, f"provider {row.name}", detail)
     for key in entry.keys:
         try:
             stored = put_credential(provider=row, label=key.label, secret=key.secret, weight=key.weight)

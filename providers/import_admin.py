@@ -179,8 +179,6 @@ class ImportsFiles(ModelAdmin):
                 change_message=f"Imported {file_name}: {done}",
             )
             messages.success(request, f"Imported {file_name}: {done}")
-            for warning in report.warnings:
-                messages.warning(request, warning)
         return HttpResponseRedirect(reverse("admin:providers_provider_changelist"))
 
     def _page(self, request: HttpRequest, template: str, context: dict[str, Any]) -> TemplateResponse:

@@ -12,6 +12,7 @@ from providers.prices import at, usd
 from providers.types import Model as CatalogueModel
 from providers.types import Price
 
+TOLD_ONE_BY_ONE = 3
 # Cache writes are left out: where they are not entered, their cost is an assumption.
 COMPARED = ("input", "output", "cache_read")
 
@@ -47,22 +48,29 @@ def providers_without_credential() -> list[str]:
 
 
 def model_warnings(names: set[str]) -> list[str]:
-    """What an operator should know about the enabled models `names`, a sentence each."""
+    """What an operator should know about the enabled models `names`. The same about many models is
+    one sentence."""
     models = build().models
-    return [warning for name in sorted(names) if (model := models.get(name)) for warning in _warnings_about(model)]
+    found = [model for name in sorted(names) if (model := models.get(name))]
+    return [
+        *_lacks("no usable provider: requests for it fail.", [model for model in found if not model.targets]),
+        *_lacks(
+            "no price: requests for it are refused until it has one.", [model for model in found if model.price is None]
+        ),
+        *(f"model {model.name}: {loss}" for model in found for loss in _losses_of(model)),
+    ]
 
 
-def _warnings_about(model: CatalogueModel) -> list[str]:
-    warnings = []
-    if not model.targets:
-        warnings.append(f"model {model.name} has no usable provider: requests for it fail.")
-    if model.price is None:
-        warnings.append(f"model {model.name} has no price: requests for it are refused until it has one.")
-        return warnings
-    for target in model.targets:
-        if target.cost is not None:
-            warnings += [f"model {model.name}: {loss}" for loss in _losses(target.provider, target.cost, model.price)]
-    return warnings
+def _lacks(what: str, models: list[CatalogueModel]) -> list[str]:
+    if len(models) <= TOLD_ONE_BY_ONE:
+        return [f"model {model.name} has {what}" for model in models]
+    names = ", ".join(model.name for model in models)
+    return [f"{len(models)} models have {what.replace(' it ', ' them ', 1).replace('it has', 'they have')} ({names})"]
+
+
+def _losses_of(model: CatalogueModel) -> list[str]:
+    known = [(target.provider, target.cost) for target in model.targets if target.cost is not None]
+    return [] if model.price is None else [loss for each in known for loss in _losses(*each, model.price)]
 
 
 def _losses(provider: str, cost: Price, price: Price) -> list[str]:

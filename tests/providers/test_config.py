@@ -528,7 +528,7 @@ def test_the_command_prints_what_it_did(tmp_path, monkeypatch):
     assert "Dry run: nothing was changed." in out.getvalue()
     assert not Provider.objects.exists()
     call_command("import_config", str(file), stdout=out)
-    assert "created   provider openai" in out.getvalue()
+    assert "created   provider openai: openai, https://gateway.example/v1" in out.getvalue()
     assert not any(secret in out.getvalue() for secret in ENVIRON.values())
     exported = StringIO()
     call_command("export_config", stdout=exported)

@@ -29,6 +29,7 @@ SCENARIOS = {
     "image": "image",
 }
 FILLED_IN = ("Providers", "providers", "Router", "router", "fallback", "OPENAI_BASE_URL", "OPENAI_MODEL")
+GOOGLE_PROJECT, GOOGLE_LOCATION = "GOOGLE_CLOUD_PROJECT", "GOOGLE_CLOUD_LOCATION"
 _VERTEX_PLACE = re.compile(r"https://[^/]+/v1(?:beta1)?/projects/[^/]+/locations/[^/]+")
 _VERTEX_LOCATION = re.compile(r"https://(?:([a-z0-9-]+)-)?aiplatform\.googleapis\.com")
 
@@ -138,8 +139,8 @@ class _Reader:
         if whole := _VERTEX_PLACE.match(base_url):
             return whole[0]
         told = _VERTEX_LOCATION.match(base_url)
-        location = self.environ.get("GOOGLE_CLOUD_LOCATION") or (told and told[1]) or "us-central1"
-        project = self.environ.get("GOOGLE_CLOUD_PROJECT")
+        location = self.environ.get(GOOGLE_LOCATION) or (told and told[1]) or "us-central1"
+        project = self.environ.get(GOOGLE_PROJECT)
         return vertex_url(project, location) if project else base_url
 
     def _key(self, table: Table, provider: str, key: str) -> tuple[KeyEntry, ...]:

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from credits import services
 from credits.reconcile import reconcile as run_reconciliation
-from credits.usage import agreement, archive, rollups
+from credits.usage import agreement, archive, rollups, targets
 from credits.usage.reading import snapshot_cursor
 
 log = structlog.get_logger("ccm.usage")
@@ -42,6 +42,11 @@ def reconcile(full: bool = False) -> None:
 @shared_task(name="credits.roll_up_usage")
 def roll_up_usage() -> None:
     rollups.roll_up()
+
+
+@shared_task(name="credits.roll_up_targets")
+def roll_up_targets() -> None:
+    targets.roll_up()
 
 
 @shared_task(name="credits.check_rollups")
@@ -80,6 +85,11 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     },
     "credits.roll_up_usage": {
         "task": "credits.roll_up_usage",
+        "schedule": ROLL_UP_SECONDS,
+        "options": {"expires": ROLL_UP_SECONDS},
+    },
+    "credits.roll_up_targets": {
+        "task": "credits.roll_up_targets",
         "schedule": ROLL_UP_SECONDS,
         "options": {"expires": ROLL_UP_SECONDS},
     },

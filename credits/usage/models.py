@@ -150,11 +150,13 @@ class RollupProgress(models.Model):
 class TargetPeriod(models.TextChoices):
     SLOT = "slot", "Five minutes"
     HOUR = "hour", "Hour"
+    DAY = "day", "Day"
 
 
 class TargetRow(models.Model):
-    """Of the attempts at one provider's model that ended in these five minutes, or this hour (UTC).
-    Slots are kept for hours, hours for days (`targets.py`)."""
+    """Of the attempts at one provider's model that ended in these five minutes, this hour or this day
+    (UTC). Slots are kept for hours, hours for days, and days, once they are over, for a week
+    (`targets.py`)."""
 
     period = models.CharField(max_length=4, choices=TargetPeriod.choices)
     starts_at = models.DateTimeField()
@@ -190,9 +192,7 @@ class TargetRollup(TargetRow):
 class TargetLatency(TargetRow):
     """How many answered attempts took so many milliseconds: a histogram, exact where there are few."""
 
-    measure = models.CharField(
-        max_length=12, help_text="first_token (of streams) or total, from its beginning."
-    )
+    measure = models.CharField(max_length=12, help_text="first_token (of streams) or total, from its beginning.")
     ms = models.BigIntegerField()
     attempts = models.BigIntegerField()
 

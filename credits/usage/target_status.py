@@ -1,20 +1,22 @@
 """How providers and their models have answered of late: an hour, a day, a week. Times are UTC."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from django.db import connection
-from django.db.models import Sum
+from django.db.models import Q, Sum
 from django.utils import timezone
 
 from credits.database import Dialect
 from credits.usage.models import TargetPeriod, TargetRollup
 from credits.usage.reading import snapshot_cursor
 from credits.usage.targets import FIRST, OK, SLOT, TOTAL, UNFINISHED, progress, slot_of
-from credits.usage.types import DAY, HOUR, hour_of
+from credits.usage.types import DAY, HOUR, day_of, hour_of
 
 REFUSED = frozenset({"invalid_request_error", "request_too_large"})
 """Errors that are the request's fault: they say nothing about the provider's health."""
@@ -26,7 +28,8 @@ class Window(StrEnum):
     WEEK = "7d"
 
 
-_LENGTHS = {Window.HOUR: HOUR, Window.DAY: DAY, Window.WEEK: 7 * DAY}
+Parts = Sequence[tuple[TargetPeriod, datetime]]
+"""Rows of these periods that start at or after the moment, added up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +84,8 @@ NOTHING = Answering()
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """Of one window. It begins with five full minutes (an hour's window) or a full hour, and ends at
-    `until`: up to then all attempts are in it, None when none were ever rolled up."""
+    """Of one window. It begins with five full minutes (an hour's window), a full hour or a full day, and
+    ends at `until`: up to then all attempts are in it, None when none were ever rolled up."""
 
     window: Window
     since: datetime
@@ -97,11 +100,11 @@ def answered(window: Window, now: datetime | None = None) -> Answered:
     now = now or timezone.now()
     with snapshot_cursor():
         until = progress_until()
-        period, since = _start(window, now)
-        targets = _of(("provider", "model"), period, since)
-        providers = _of(("provider",), period, since)
+        parts = _parts(window, now)
+        targets = _of(("provider", "model"), parts)
+        providers = _of(("provider",), parts)
     return Answered(
-        window, since, until, {key[0]: value for key, value in providers.items()},
+        window, parts[0][1], until, {key[0]: value for key, value in providers.items()},
         {(key[0], key[1]): value for key, value in targets.items()},
     )  # fmt: skip
 
@@ -110,16 +113,20 @@ def progress_until() -> datetime | None:
     return progress().rolled_until
 
 
-def _start(window: Window, now: datetime) -> tuple[TargetPeriod, datetime]:
-    """The period the window is made of, and its first one: the running one is the last."""
-    length: timedelta = _LENGTHS[window]
+def _parts(window: Window, now: datetime) -> Parts:
+    """The rows that the window is made of, the running period being the last. A day's own rows are
+    there once it is over."""
     if window is Window.HOUR:
-        return TargetPeriod.SLOT, slot_of(now) - length + SLOT
-    return TargetPeriod.HOUR, hour_of(now) - length + HOUR
+        return [(TargetPeriod.SLOT, slot_of(now) - HOUR + SLOT)]
+    if window is Window.DAY:
+        return [(TargetPeriod.HOUR, hour_of(now) - DAY + HOUR)]
+    today = day_of(now)
+    return [(TargetPeriod.DAY, today - 6 * DAY), (TargetPeriod.HOUR, today)]
 
 
-def _of(columns: tuple[str, ...], period: TargetPeriod, since: datetime) -> dict[tuple[str, ...], Answering]:
-    rows = TargetRollup.objects.filter(period=period, starts_at__gte=since).order_by()
+def _of(columns: tuple[str, ...], parts: Parts) -> dict[tuple[str, ...], Answering]:
+    of_parts = (Q(period=period, starts_at__gte=since) for period, since in parts)
+    rows = TargetRollup.objects.filter(reduce(or_, of_parts)).order_by()
     sums = rows.values(*columns, "outcome").annotate(
         sum_attempts=Sum("attempts"), sum_tokens=Sum("output_tokens"), sum_ms=Sum("stream_ms")
     )
@@ -132,26 +139,29 @@ def _of(columns: tuple[str, ...], period: TargetPeriod, since: datetime) -> dict
             one["unfinished"] = row["sum_attempts"]
         else:
             one["errors"][row["outcome"]] = row["sum_attempts"]
-    latencies = _percentiles(columns, period, since)
+    latencies = _percentiles(columns, parts)
     return {key: Answering(**one, **latencies.get(key, {})) for key, one in found.items()}
 
 
-def _percentiles(
-    columns: tuple[str, ...], period: TargetPeriod, since: datetime
-) -> dict[tuple[str, ...], dict[str, Percentiles]]:
+def _percentiles(columns: tuple[str, ...], parts: Parts) -> dict[tuple[str, ...], dict[str, Percentiles]]:
     """By nearest rank: the least value that at least so many percent of all do not exceed."""
     names = ", ".join(columns)
     ranks = ", ".join(f"MIN(CASE WHEN upto * 100 >= n * {rank} THEN ms END)" for rank in (50, 90, 99))
+    of_parts = " UNION ALL ".join(
+        f"SELECT {names}, measure, ms, attempts FROM credits_targetlatency WHERE period = %s AND starts_at >= %s"
+        for _ in parts
+    )
     sql = (
         f"SELECT {names}, measure, {ranks} FROM (SELECT {names}, measure, ms, "
         f"SUM(attempts) OVER (PARTITION BY {names}, measure ORDER BY ms) AS upto, "
         f"SUM(attempts) OVER (PARTITION BY {names}, measure) AS n FROM (SELECT {names}, measure, ms, "
-        "SUM(attempts) AS attempts FROM credits_targetlatency WHERE period = %s AND starts_at >= %s "
-        f"GROUP BY {names}, measure, ms) by_value) ranked GROUP BY {names}, measure"
+        f"SUM(attempts) AS attempts FROM ({of_parts}) each GROUP BY {names}, measure, ms) by_value) ranked "
+        f"GROUP BY {names}, measure"
     )
     found: dict[tuple[str, ...], dict[str, Percentiles]] = {}
     with connection.cursor() as cursor:
-        cursor.execute(sql, [period.value, Dialect(connection).time(since)])
+        time = Dialect(connection).time
+        cursor.execute(sql, [value for period, since in parts for value in (period.value, time(since))])
         for *key, measure, p50, p90, p99 in cursor.fetchall():
             assert measure in {FIRST, TOTAL}
             found.setdefault(tuple(key), {})[measure] = Percentiles(int(p50), int(p90), int(p99))

@@ -1,7 +1,8 @@
 """Makes the targets' rows (how providers' models have answered lately) from the attempts of usage records.
 
 A target is a provider's model, by their names. Five minutes (a slot) at a time are made of records,
-hours of slots, again and again the same. Nothing of a tenant is in them.
+hours of slots, days of hours once they are over, again and again the same. Nothing of a tenant is in
+them.
 
 What an attempt counts as: ok when its answer came, or at least its first token; the class of its error
 when it failed; unfinished when the client left before, or its process died. A latency is the attempt's
@@ -19,15 +20,19 @@ from django.utils import timezone
 
 from credits.database import Dialect
 from credits.usage.models import TargetLatency, TargetPeriod, TargetProgress, TargetRollup
-from credits.usage.rollups import GRACE, LATE, oldest_record
-from credits.usage.types import HOUR, hour_of
+from credits.usage.rollups import EPOCH, GRACE, LATE, oldest_record
+from credits.usage.types import DAY, day_of, hour_of
 
 SLOT = timedelta(minutes=5)
-SLOTS_KEPT = timedelta(hours=3)
-HOURS_KEPT = timedelta(days=8)
+KEPT = {
+    TargetPeriod.SLOT: timedelta(hours=3),
+    TargetPeriod.HOUR: timedelta(days=2),
+    TargetPeriod.DAY: timedelta(days=8),
+}
+"""At least; what is older is dropped."""
 AT_A_TIME = timedelta(hours=6)
-EXACT = 500
-"""A target with more answers than this in one period has its latencies rounded, by 2 % at most."""
+EXACT = 100
+"""A target with more answers than this in one period has its latencies rounded, by 3.2 % at most."""
 
 OK = "ok"
 UNFINISHED = "unfinished"
@@ -43,6 +48,7 @@ _LATENCY = "provider, model, measure, ms, attempts"
 _POSTGRESQL = {
     "slot": "date_bin('5 minutes', u.created_at, TIMESTAMPTZ '2000-01-01 00:00:00+00')",
     "hour": "date_trunc('hour', starts_at, 'UTC')",
+    "day": "date_trunc('day', starts_at, 'UTC')",
     "each": "jsonb_array_elements(u.attempts) WITH ORDINALITY AS a(item, place)",
     "text": "a.item ->> '{}'",
     "last": "a.place = jsonb_array_length(u.attempts)",
@@ -53,6 +59,7 @@ _SQLITE = {
     "slot": "substr(u.created_at, 1, 14) "
     "|| printf('%%02d', CAST(substr(u.created_at, 15, 2) AS INTEGER) / 5 * 5) || ':00'",
     "hour": "substr(starts_at, 1, 13) || ':00:00'",
+    "day": "substr(starts_at, 1, 10) || ' 00:00:00'",
     "each": "json_each(u.attempts) AS a",
     "text": "json_extract(a.value, '$.{}')",
     "last": "a.key = json_array_length(u.attempts) - 1",
@@ -86,14 +93,15 @@ def roll_up(now: datetime | None = None) -> int:
     many parts were written. May run twice or beside itself: of two at once, one writes."""
     now = now or timezone.now()
     until = now - GRACE
+    longest = KEPT[TargetPeriod.DAY]
     parts = 0
     while True:
         state = progress()
         rolled = state.rolled_until
         if rolled is not None and rolled >= until:
             return parts
-        if rolled is None or rolled < until - HOURS_KEPT:
-            start = hour_of(max(oldest_record(until - HOURS_KEPT) or until, until - HOURS_KEPT))
+        if rolled is None or rolled < until - longest:
+            start = day_of(max(oldest_record(until - longest) or until, until - longest))
         else:
             start = slot_of(rolled - LATE)
         end = min(until, hour_of(start) + AT_A_TIME)
@@ -125,9 +133,9 @@ def read(version: int, since: datetime, until: datetime) -> Draft:
 
 
 def write(draft: Draft, *, rolled_until: datetime) -> bool:
-    """Replace the slots of `draft` and the hours that they are part of. False when somebody else has
+    """Replace the slots of `draft`, and the hours and full days that they are part of. False when somebody else has
     written since it was read; then nothing is changed."""
-    hours = hour_of(draft.since)
+    hours, days = hour_of(draft.since), day_of(draft.since)
     try:
         with transaction.atomic():
             claimed = TargetProgress.objects.filter(pk=1, version=draft.version)
@@ -135,11 +143,11 @@ def write(draft: Draft, *, rolled_until: datetime) -> bool:
                 return False
             _drop(TargetPeriod.SLOT, draft.since, draft.until)
             _insert_slots(draft.attempts)
-            _drop(TargetPeriod.HOUR, hours, draft.until)
-            _insert_hours(hours, draft.until)
-            for rows in (TargetRollup.objects, TargetLatency.objects):
-                rows.filter(period=TargetPeriod.SLOT, starts_at__lt=hour_of(rolled_until) - SLOTS_KEPT).delete()
-                rows.filter(period=TargetPeriod.HOUR, starts_at__lt=rolled_until - HOURS_KEPT - HOUR).delete()
+            _add_up(TargetPeriod.SLOT, TargetPeriod.HOUR, hours, draft.until)
+            if days < day_of(draft.until):
+                _add_up(TargetPeriod.HOUR, TargetPeriod.DAY, days, day_of(draft.until))
+            for period, kept in KEPT.items():
+                _drop(period, EPOCH, day_of(rolled_until) - kept if kept >= DAY else hour_of(rolled_until) - kept)
         return True
     finally:
         _execute(f"DROP TABLE {draft.attempts}")
@@ -193,27 +201,31 @@ def _insert_slots(attempts: str) -> None:
     _execute(_latencies(TargetPeriod.SLOT, both))
 
 
-def _insert_hours(since: datetime, until: datetime) -> None:
-    hour = (_POSTGRESQL if _postgresql() else _SQLITE)["hour"]
-    between = "period = 'slot' AND starts_at >= %s AND starts_at < %s"
+def _add_up(parts: TargetPeriod, whole: TargetPeriod, since: datetime, until: datetime) -> None:
+    """Replace the rows of `whole` from `since` to before `until` by what their `parts` come to."""
+    _drop(whole, since, until)
+    start = (_POSTGRESQL if _postgresql() else _SQLITE)[whole.value]
+    between = f"period = '{parts.value}' AND starts_at >= %s AND starts_at < %s"
     _execute(
-        f"INSERT INTO credits_targetrollup (period, starts_at, {_ROLLUP}) SELECT 'hour', {hour}, provider, model, "
-        f"outcome, SUM(attempts), SUM(output_tokens), SUM(stream_ms) FROM credits_targetrollup WHERE {between} "
-        "GROUP BY 2, 3, 4, 5",
+        f"INSERT INTO credits_targetrollup (period, starts_at, {_ROLLUP}) SELECT '{whole.value}', {start}, provider, "
+        "model, outcome, SUM(attempts), SUM(output_tokens), SUM(stream_ms) FROM credits_targetrollup "
+        f"WHERE {between} GROUP BY 2, 3, 4, 5",
         since, until,
     )  # fmt: skip
-    slots = (
-        f"SELECT {hour} AS starts_at, provider, model, measure, ms, attempts FROM credits_targetlatency WHERE {between}"
+    rows = (
+        f"SELECT {start} AS starts_at, provider, model, measure, ms, attempts FROM credits_targetlatency "
+        f"WHERE {between}"
     )
-    _execute(_latencies(TargetPeriod.HOUR, slots), since, until)
+    _execute(_latencies(whole, rows), since, until)
 
 
 def _latencies(period: TargetPeriod, rows: str) -> str:
     """Puts `rows` into the histogram of `period`."""
     rounded = (
-        f"CASE WHEN n <= {EXACT} OR ms < 256 THEN ms WHEN ms < 1024 THEN (ms + 4) / 8 * 8 "
-        "WHEN ms < 4096 THEN (ms + 16) / 32 * 32 WHEN ms < 16384 THEN (ms + 64) / 128 * 128 "
-        "WHEN ms < 65536 THEN (ms + 256) / 512 * 512 ELSE (ms + 1024) / 2048 * 2048 END"
+        f"CASE WHEN n <= {EXACT} OR ms < 128 THEN ms WHEN ms < 512 THEN (ms + 4) / 8 * 8 "
+        "WHEN ms < 2048 THEN (ms + 16) / 32 * 32 WHEN ms < 8192 THEN (ms + 64) / 128 * 128 "
+        "WHEN ms < 32768 THEN (ms + 256) / 512 * 512 WHEN ms < 131072 THEN (ms + 1024) / 2048 * 2048 "
+        "ELSE (ms + 4096) / 8192 * 8192 END"
     )
     return (
         f"INSERT INTO credits_targetlatency (period, starts_at, {_LATENCY}) "

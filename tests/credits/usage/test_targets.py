@@ -13,7 +13,7 @@ from credits import tasks
 from credits.models import TargetLatency, TargetProgress, TargetRollup
 from credits.usage import targets
 from credits.usage.target_status import Answering, Percentiles, Window, answered
-from credits.usage.targets import EXACT, GRACE, roll_up, slot_of
+from credits.usage.targets import GRACE, roll_up, slot_of
 from tests.credits.support import Tenant, new_tenant
 from tests.credits.usage.support import NOW, use
 
@@ -119,7 +119,7 @@ def ranked(values: list[int]) -> Percentiles:
     return Percentiles(*(ordered[-(-len(ordered) * rank // 100) - 1] for rank in (50, 90, 99)))
 
 
-def test_latencies_of_many_answers_are_rounded_by_two_percent_at_most(customer: Tenant, monkeypatch):
+def test_latencies_of_many_answers_are_rounded_a_little(customer: Tenant, monkeypatch):
     monkeypatch.setattr(targets, "EXACT", 5)
     drawn = random.Random(8)
     values = [int(10 ** drawn.uniform(0, 5.5)) for _ in range(40)]
@@ -129,16 +129,16 @@ def test_latencies_of_many_answers_are_rounded_by_two_percent_at_most(customer: 
     found, exact = target(Window.DAY).total, ranked(values)
     assert found is not None
     for rank in ("p50", "p90", "p99"):
-        assert abs(getattr(found, rank) - getattr(exact, rank)) <= 0.02 * getattr(exact, rank)
+        assert abs(getattr(found, rank) - getattr(exact, rank)) <= 0.032 * getattr(exact, rank)
     assert sum(TargetLatency.objects.filter(period="hour").values_list("attempts", flat=True)) == 40
-    assert EXACT == 500
 
 
 def test_each_window_holds_what_belongs_to_it(customer: Tenant):
-    for minutes in (0, 50, 70, 22 * 60, 25 * 60, 6 * 24 * 60, 9 * 24 * 60):
-        served(customer, minutes, attempt(100))
+    for minutes in (0, 50, 70, 22 * 60, 25 * 60, 6 * 24 * 60, 8 * 24 * 60, 12 * 24 * 60):
+        served(customer, minutes, attempt(minutes + 1))
     roll_up(LATER)
     assert [target(window).ok for window in Window] == [2, 4, 6]
+    assert target(Window.WEEK).total == Percentiles(71, 8641, 8641)
     hour = answered(Window.HOUR, LATER)
     assert hour.since == slot_of(LATER) - 55 * MINUTE
     assert hour.until == LATER - GRACE
@@ -163,18 +163,18 @@ def test_tenants_are_added_up_and_none_is_named(customer: Tenant):
 
 def test_rolling_up_step_by_step_again_or_anew_is_the_same(customer: Tenant):
     drawn = random.Random(9)
-    for minutes in range(0, 400, 7):
+    for minutes in range(0, 1400, 19):
         error = drawn.choice(["", "", "rate_limit_error"])
         served(customer, minutes, attempt(drawn.randint(1, 5000), error), first_token_ms=None if error else 1)
     roll_up(LATER)
-    at_once = [row for row in rows() if row["period"] == "hour"]
+    at_once = [row for row in rows() if row["period"] != "slot"]
     TargetProgress.objects.all().delete()
     TargetRollup.objects.all().delete()
     TargetLatency.objects.all().delete()
-    for minutes in range(400, -1, -13):
+    for minutes in range(1400, -1, -47):
         roll_up(LATER - minutes * MINUTE)
     assert roll_up(LATER) in {0, 1}
-    assert [row for row in rows() if row["period"] == "hour"] == at_once
+    assert [row for row in rows() if row["period"] != "slot"] == at_once
     before = rows()
     assert roll_up(LATER) == 0
     targets.rebuild(LATER)
@@ -195,7 +195,10 @@ def test_what_is_too_old_is_dropped(customer: Tenant):
     assert Counter(TargetRollup.objects.values_list("period", flat=True)) == {"slot": 1, "hour": 1}
     roll_up(LATER + 5 * HOUR)
     assert Counter(TargetRollup.objects.values_list("period", flat=True)) == {"hour": 1}
-    roll_up(LATER + timedelta(days=9))
+    roll_up(LATER + timedelta(days=4))
+    assert Counter(TargetRollup.objects.values_list("period", flat=True)) == {"day": 1}
+    assert answered(Window.WEEK, LATER + timedelta(days=4)).targets["p", "a"].total == Percentiles(100, 100, 100)
+    roll_up(LATER + timedelta(days=10))
     assert not TargetRollup.objects.exists()
     assert not TargetLatency.objects.exists()
 

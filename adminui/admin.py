@@ -1,4 +1,4 @@
-"""Users and organisations, which get a wallet the moment they are made."""
+"""Users and organisations, which get a wallet the moment they are made. And the page of the providers' status."""
 
 from django import forms
 from django.contrib import admin
@@ -8,7 +8,10 @@ from django.http import HttpRequest
 from accounts.admin import OrganizationAdmin, UserAdmin
 from accounts.models import Organization, User
 from accounts.services import ensure_personal_organization
+from adminui import status_admin
 from credits.services import ensure_wallet
+
+__all__ = ["status_admin"]  # Django looks for an app's pages here
 
 
 @admin.register(User)

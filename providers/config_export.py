@@ -52,6 +52,7 @@ def _providers() -> Iterator[str]:
             seconds = getattr(row, timeout)
             is_default = seconds == getattr(DEFAULTS, timeout.removesuffix("_timeout"))
             lines.append(_line(timeout, None if is_default else seconds))
+        lines.append(_line("probe_every", row.probe_every or None))
         lines += _keys(list(row.credentials.filter(enabled=True).order_by("pk")), names)
         yield _table("[[providers]]", lines)
 

@@ -113,6 +113,7 @@ def _provider(table: Table, environ: Mapping[str, str], *, allow_private: bool) 
     values: dict[str, Any] = {"kind": kind or "", "wire": table.text("wire"), "enabled": table.flag("enabled")}
     values["base_url"] = "" if known is not None and base_url == known.base_url else base_url
     values |= {timeout: table.seconds(timeout) for timeout in TIMEOUTS}
+    values["probe_every"] = table.whole("probe_every")
     if not usable:
         values.pop("enabled")
     entry = ProviderEntry(

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeVar
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.validators import MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Lower
@@ -28,6 +28,7 @@ from providers.kinds import KINDS
 from providers.types import Price, Timeouts
 
 DEFAULTS = Timeouts()
+MOST_PROBE_MINUTES = 1440
 Row = TypeVar("Row", bound=models.Model)
 
 
@@ -147,6 +148,14 @@ class Provider(CatalogueEntry):
     )
     total_timeout = models.FloatField(
         default=DEFAULTS.total, validators=[MinValueValidator(0.1)], help_text="Seconds that one answer may take."
+    )
+
+    probe_every = models.PositiveSmallIntegerField(
+        "health probe",
+        default=0,
+        validators=[MaxValueValidator(MOST_PROBE_MINUTES)],
+        help_text="Minutes between probes, 0: none. Free of charge where the provider lists its models; elsewhere each "
+        "is a tiny request to the model of the cheapest mapping, which you pay.",
     )
 
     class Meta:
@@ -396,6 +405,42 @@ class PriceProposal(models.Model):
 
     def __str__(self) -> str:
         return f"cost of {self.mapping}" if self.mapping_id else f"price of {self.model}"
+
+
+class HealthProbe(models.Model):
+    """What one health probe of a provider found (`health_probes`). Kept for days; no part of the catalogue."""
+
+    provider = models.ForeignKey(Provider, on_delete=models.CASCADE, related_name="health_probes", db_index=False)
+    at = models.DateTimeField()
+    ok = models.BooleanField()
+    error = models.CharField(max_length=60, blank=True, help_text="The class of the error.")
+    status = models.PositiveSmallIntegerField(null=True, help_text="The provider's HTTP status, if it answered.")
+    milliseconds = models.PositiveIntegerField()
+    free = models.BooleanField(help_text="It asked for the list of models, which costs nothing.")
+
+    class Meta:
+        default_permissions = ("view",)
+        ordering = ("-at",)
+        indexes = (
+            models.Index(fields=("provider", "-at"), name="providers_probes_of_provider"),
+            models.Index(fields=("at",), name="providers_probes_of_time"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.provider} {self.at:%Y-%m-%d %H:%M}"
+
+
+class ProbeSchedule(models.Model):
+    """When a provider is to be probed next. Not on the provider, whose every change is one of the catalogue."""
+
+    provider = models.OneToOneField(Provider, primary_key=True, on_delete=models.CASCADE, related_name="+")
+    due_at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.provider} at {self.due_at:%Y-%m-%d %H:%M}"
 
 
 class StagedImport(models.Model):

@@ -1,13 +1,14 @@
 """Reads of the providers app that are no part of a request; those use the catalogue."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import QuerySet
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.utils import timezone
 
 from providers.catalogue import build, needs_credential
 from providers.kinds import KINDS
-from providers.models import Decision, Mapping, MappingCost, Model, ModelPrice, PriceProposal, Provider
+from providers.models import Decision, HealthProbe, Mapping, MappingCost, Model, ModelPrice, PriceProposal, Provider
 from providers.prices import at, usd
 from providers.types import Model as CatalogueModel
 from providers.types import Price
@@ -88,6 +89,68 @@ def _losses(provider: str, cost: Price, price: Price) -> list[str]:
             if getattr(paid, name) > getattr(asked, name)
         ]
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class ListedTarget:
+    """An enabled mapping: `model` is what customers ask for, `actual_model` the provider's name for it."""
+
+    mapping_id: int
+    model: str
+    actual_model: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListedProvider:
+    id: int
+    name: str
+    kind: str
+    enabled: bool
+    targets: tuple[ListedTarget, ...]
+
+
+def listed_providers() -> list[ListedProvider]:
+    """All providers by name, `kind` being what people call it; with their enabled mappings to enabled models."""
+    targets: dict[int, list[ListedTarget]] = {}
+    mappings = Mapping.objects.filter(enabled=True, model__enabled=True).select_related("model")
+    for row in mappings.order_by("model__name", "priority", "pk"):
+        targets.setdefault(row.provider_id, []).append(ListedTarget(row.pk, row.model.name, row.actual_model))
+    return [
+        ListedProvider(row.pk, row.name, _kind_label(row.kind), row.enabled, tuple(targets.get(row.pk, ())))
+        for row in Provider.objects.order_by("name")
+    ]
+
+
+def _kind_label(name: str) -> str:
+    return KINDS[name].label if name in KINDS else name
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a health probe found. `error` is a class; `status` the provider's, None when it did not answer."""
+
+    at: datetime
+    ok: bool
+    error: str
+    status: int | None
+    milliseconds: int
+    free: bool
+
+
+def latest_probes() -> dict[int, Probe]:
+    """The newest health probe of each provider that has one, by the provider's id."""
+    newest = HealthProbe.objects.filter(provider=OuterRef("pk")).order_by("-at", "-pk").values("pk")[:1]
+    ids = Provider.objects.annotate(newest=Subquery(newest)).filter(newest__isnull=False).values("newest")
+    return {row.provider_id: _probe(row) for row in HealthProbe.objects.filter(pk__in=ids)}
+
+
+def probes_of(provider_id: int, limit: int = 10) -> list[Probe]:
+    """The newest first."""
+    return [_probe(row) for row in HealthProbe.objects.filter(provider=provider_id).order_by("-at", "-pk")[:limit]]
+
+
+def _probe(row: HealthProbe) -> Probe:
+    return Probe(row.at, row.ok, row.error, row.status, row.milliseconds, row.free)
 
 
 def mappings_without_cost() -> list[str]:

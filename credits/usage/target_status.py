@@ -43,7 +43,8 @@ class Percentiles:
 
 @dataclass(frozen=True, slots=True)
 class Answering:
-    """What became of the attempts of a window. `errors` counts them by class, those for which the
+    """What became of the attempts of a window. `errors` counts them by class and, after a space, the
+    provider's HTTP status where it answered ("overloaded_error 529"); those for which the
     request itself was to blame (`refused`) among them; `unfinished` ones ended before anything was
     known. Neither of the two counts for `uptime`. `output_tokens` and `stream_ms` are of streamed answers."""
 
@@ -61,7 +62,7 @@ class Answering:
 
     @property
     def refused(self) -> int:
-        return sum(count for error, count in self.errors.items() if error in REFUSED)
+        return sum(count for error, count in self.errors.items() if error.split(" ")[0] in REFUSED)
 
     @property
     def failed(self) -> int:

@@ -4,9 +4,10 @@ A target is a provider's model, by their names. Five minutes (a slot) at a time 
 hours of slots, days of hours once they are over, again and again the same. Nothing of a tenant is in
 them.
 
-What an attempt counts as: ok when its answer came, or at least its first token; the class of its error
-when it failed; unfinished when the client left before, or its process died. A latency is the attempt's
-own, from its beginning: what earlier attempts of its request took is not its target's.
+What an attempt counts as: ok when its answer came, or at least its first token; the class of its error,
+with the provider's HTTP status if there was one, when it failed; unfinished when the client left before,
+or its process died. A latency is the attempt's own, from its beginning: what earlier attempts of its
+request took is not its target's.
 """
 
 import itertools
@@ -162,11 +163,14 @@ def _attempts() -> str:
     """A row for each attempt of the records between two moments (the parameters). CROSS JOIN keeps SQLite
     from reading the whole table: wallet by wallet there is an index to go by."""
     sql = _POSTGRESQL if _postgresql() else _SQLITE
-    provider, model, error, ms = (sql["text"].format(name) for name in ("provider", "model", "error", "ms"))
+    provider, model, error, upstream, ms = (
+        sql["text"].format(name) for name in ("provider", "model", "error", "status", "ms")
+    )
     return f"""
 WITH each_attempt AS (
     SELECT {sql["slot"]} AS starts_at, u.status, u.first_token_ms, u.output_tokens, u.streamed,
-        {provider} AS provider, COALESCE({model}, '') AS model, {error} AS error,
+        {provider} AS provider, COALESCE({model}, '') AS model,
+        {error} || COALESCE(' ' || {upstream}, '') AS error,
         CAST({ms} AS BIGINT) AS ms, {sql["last"]} AS is_last,
         COALESCE(SUM(CAST({ms} AS BIGINT)) OVER (PARTITION BY u.request_id ORDER BY {sql["place"]}
             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS ms_before

@@ -73,7 +73,7 @@ def test_a_failure_counts_for_its_own_target_and_its_time_for_nobody_elses(custo
 
 def test_what_tells_nothing_about_the_provider_is_not_counted_for_its_uptime(customer: Tenant):
     served(customer, 0, attempt(10, "invalid_request_error"), status=400)
-    served(customer, 0, attempt(10, "request_too_large"), status=413)
+    served(customer, 0, attempt(10, "request_too_large") | {"status": 413}, status=413)
     served(customer, 0, attempt(900), status=499)
     served(customer, 0, status=402)
     roll_up(LATER)
@@ -81,10 +81,12 @@ def test_what_tells_nothing_about_the_provider_is_not_counted_for_its_uptime(cus
     assert (found.attempts, found.refused, found.unfinished, found.failed) == (3, 2, 1, 0)
     assert found.uptime is None
     served(customer, 0, attempt(800), status=499, first_token_ms=100)
-    served(customer, 0, attempt(400, "api_error"), status=502)
+    served(customer, 0, attempt(400, "api_error") | {"status": 401}, status=502)
+    served(customer, 0, attempt(400, "api_error") | {"status": None}, attempt(10), status=200)
     roll_up(LATER + MINUTE)
     found = target()
-    assert (found.ok, found.failed, found.uptime) == (1, 1, 0.5)
+    assert found.errors == {"invalid_request_error": 1, "request_too_large 413": 1, "api_error 401": 1, "api_error": 1}
+    assert (found.ok, found.failed, found.uptime) == (2, 2, 0.5)
 
 
 def test_an_answer_that_was_not_streamed_has_no_first_token_and_no_throughput(customer: Tenant):

@@ -140,8 +140,9 @@ def _of(columns: tuple[str, ...], parts: Parts) -> dict[tuple[str, ...], Answeri
             one["unfinished"] = row["sum_attempts"]
         else:
             one["errors"][row["outcome"]] = row["sum_attempts"]
-    latencies = _percentiles(columns, parts)
-    return {key: Answering(**one, **latencies.get(key, {})) for key, one in found.items()}
+    for key, latencies in _percentiles(columns, parts).items():
+        found[key] |= latencies
+    return {key: Answering(**one) for key, one in found.items()}
 
 
 def _percentiles(columns: tuple[str, ...], parts: Parts) -> dict[tuple[str, ...], dict[str, Percentiles]]:

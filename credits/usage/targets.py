@@ -6,8 +6,9 @@ them.
 
 What an attempt counts as: ok when its answer came, or at least its first token; the class of its error,
 with the provider's HTTP status if there was one, when it failed; unfinished when the client left before,
-or its process died. A latency is the attempt's own, from its beginning: what earlier attempts of its
-request took is not its target's.
+or its process died. A latency is the attempt's own, from its beginning: what its
+request took before, waiting or with earlier attempts, is not its target's. (The last attempt ends with
+its request, so it began at the request's time less its own.)
 """
 
 import itertools
@@ -53,8 +54,8 @@ _POSTGRESQL = {
     "each": "jsonb_array_elements(u.attempts) WITH ORDINALITY AS a(item, place)",
     "text": "a.item ->> '{}'",
     "last": "a.place = jsonb_array_length(u.attempts)",
-    "place": "a.place",
-    "longer": "GREATEST",
+    "least": "LEAST",
+    "greatest": "GREATEST",
 }
 _SQLITE = {
     "slot": "substr(u.created_at, 1, 14) "
@@ -64,8 +65,8 @@ _SQLITE = {
     "each": "json_each(u.attempts) AS a",
     "text": "json_extract(a.value, '$.{}')",
     "last": "a.key = json_array_length(u.attempts) - 1",
-    "place": "a.key",
-    "longer": "MAX",
+    "least": "MIN",
+    "greatest": "MAX",
 }
 
 
@@ -171,16 +172,14 @@ WITH each_attempt AS (
     SELECT {sql["slot"]} AS starts_at, u.status, u.first_token_ms, u.output_tokens, u.streamed,
         {provider} AS provider, COALESCE({model}, '') AS model,
         {error} || COALESCE(' ' || {upstream}, '') AS error,
-        CAST({ms} AS BIGINT) AS ms, {sql["last"]} AS is_last,
-        COALESCE(SUM(CAST({ms} AS BIGINT)) OVER (PARTITION BY u.request_id ORDER BY {sql["place"]}
-            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS ms_before
+        CAST({ms} AS BIGINT) AS ms, {sql["last"]} AS is_last, u.total_ms AS request_ms
     FROM credits_wallet w CROSS JOIN credits_usagerecord u CROSS JOIN {sql["each"]}
     WHERE u.organization_id = w.organization_id AND u.created_at >= %s AND u.created_at < %s
 ), with_outcome AS (
     SELECT *, CASE WHEN error IS NOT NULL THEN error
         WHEN is_last AND (status < 400 OR first_token_ms IS NOT NULL) THEN '{OK}' ELSE '{UNFINISHED}' END AS outcome,
-        CASE WHEN streamed AND first_token_ms IS NOT NULL
-            THEN CAST({sql["longer"]}(first_token_ms - ms_before, 0) AS BIGINT) END AS first_ms
+        CASE WHEN streamed AND first_token_ms IS NOT NULL AND ms IS NOT NULL
+            THEN {sql["least"]}({sql["greatest"]}(first_token_ms - (request_ms - ms), 0), ms) END AS first_ms
     FROM each_attempt WHERE provider IS NOT NULL
 )
 SELECT starts_at, provider, model, outcome,

@@ -94,7 +94,7 @@ def _azure(resource: str, url: str) -> Endpoint:
     """Its older addresses name the deployment, the present ones do not."""
     wire = "openai_responses" if url.endswith("/responses") else "openai_chat"
     kind = KINDS["azure"]
-    notes = ()
+    notes: tuple[str, ...] = ()
     if "/deployments/" in url:
         deployment = url.partition("/deployments/")[2].partition("/")[0]
         notes = (f"names the deployment {deployment!r}: CCM calls the deployment that a mapping's model names.",)

@@ -138,7 +138,7 @@ def _facts(actual: str) -> dict[str, Any]:
     family = family_of(actual)
     if family is UNKNOWN:
         return {}
-    facts = {"vision": family.vision, "thinking": family.reasoning != "none"}
+    facts: dict[str, Any] = {"vision": family.vision, "thinking": family.reasoning != "none"}
     if family.context_window is not None:
         facts["context_window"] = family.context_window
     return facts

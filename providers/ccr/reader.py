@@ -157,7 +157,7 @@ class _Reader:
 
     def _transformers(self, table: Table) -> tuple[Effects, dict[str, Effects]]:
         """The provider's, and those of each of its models."""
-        general, by_model = Effects(), {}
+        general, by_model = Effects(), dict[str, Effects]()
         found = table.table("transformer")
         if found is None:
             return general, by_model

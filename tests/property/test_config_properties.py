@@ -118,7 +118,7 @@ def configurations(draw: st.DrawFn) -> dict[str, Any]:
         "providers": [draw(providers(name)) for name in names],
         "models": [draw(models(name, names)) for name in served],
     }
-    if served and draw(st.booleans()):
+    if draw(st.booleans()) and served:
         found["router"] = {route: draw(st.sampled_from(served)) for route in ROUTES if draw(st.booleans())}
         if draw(st.booleans()):
             found["router"]["think_efforts"] = draw(st.lists(st.sampled_from(["high", "max"]), unique=True))

@@ -1,5 +1,6 @@
 """Users and organisations, which get a wallet the moment they are made, keys with the models they may use, and
-providers with how they are. The pages of router profiles are in `routing_admin.py`."""
+providers with how they are. The pages of router profiles are in `routing_admin.py`, of the providers' status in
+`status_admin.py`."""
 
 from typing import Any
 
@@ -9,7 +10,8 @@ from django.db import transaction
 from django.http import HttpRequest
 from unfold.widgets import UnfoldAdminSelectMultipleWidget
 
-import adminui.routing_admin  # noqa: F401 - registers its pages
+import adminui.routing_admin
+import adminui.status_admin  # noqa: F401 - the same
 from accounts.admin import ApiKeyAdmin, ApiKeyForm, OrganizationAdmin, UserAdmin
 from accounts.models import ApiKey, Organization, User
 from accounts.services import ensure_personal_organization

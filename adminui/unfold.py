@@ -26,6 +26,7 @@ SIDEBAR: dict[str, tuple[tuple[str, str, str], ...]] = {
     ),
     "Routing": (
         ("Providers", "providers.provider", "dns"),
+        ("Provider status", "credits.targetrollup", "vital_signs"),
         ("Models", "providers.model", "neurology"),
         ("Prices", "providers.modelprice", "sell"),
         ("Costs", "providers.mappingcost", "request_quote"),

@@ -18,6 +18,9 @@ from credits.usage.models import PlatformDay as PlatformDay  # noqa: PLC0414 - D
 from credits.usage.models import RollupPeriod as RollupPeriod  # noqa: PLC0414
 from credits.usage.models import RollupProgress as RollupProgress  # noqa: PLC0414
 from credits.usage.models import SessionSlice as SessionSlice  # noqa: PLC0414
+from credits.usage.models import TargetLatency as TargetLatency  # noqa: PLC0414
+from credits.usage.models import TargetProgress as TargetProgress  # noqa: PLC0414
+from credits.usage.models import TargetRollup as TargetRollup  # noqa: PLC0414
 from credits.usage.models import UsageArchive as UsageArchive  # noqa: PLC0414
 from credits.usage.models import UsageRollup as UsageRollup  # noqa: PLC0414
 from credits.usage.models import UsageSession as UsageSession  # noqa: PLC0414

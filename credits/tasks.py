@@ -11,7 +11,7 @@ from django.utils import timezone
 from credits import services
 from credits.explanations import forget_before
 from credits.reconcile import reconcile as run_reconciliation
-from credits.usage import agreement, archive, rollups
+from credits.usage import agreement, archive, rollups, targets
 from credits.usage.reading import snapshot_cursor
 
 log = structlog.get_logger("ccm.usage")
@@ -43,6 +43,11 @@ def reconcile(full: bool = False) -> None:
 @shared_task(name="credits.roll_up_usage")
 def roll_up_usage() -> None:
     rollups.roll_up()
+
+
+@shared_task(name="credits.roll_up_targets")
+def roll_up_targets() -> None:
+    targets.roll_up()
 
 
 @shared_task(name="credits.check_rollups")
@@ -82,6 +87,11 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     },
     "credits.roll_up_usage": {
         "task": "credits.roll_up_usage",
+        "schedule": ROLL_UP_SECONDS,
+        "options": {"expires": ROLL_UP_SECONDS},
+    },
+    "credits.roll_up_targets": {
+        "task": "credits.roll_up_targets",
         "schedule": ROLL_UP_SECONDS,
         "options": {"expires": ROLL_UP_SECONDS},
     },

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
@@ -17,12 +17,22 @@ from unfold.decorators import action, display
 from providers import services
 from providers.connection import check
 from providers.forms import CostForm, CredentialForm, MappingForm, PriceForm
+from providers.import_admin import ImportsFiles
 from providers.kinds import KINDS
-from providers.models import Credential, Mapping, MappingCost, Model, ModelPrice, PriceProposal, Provider
+from providers.models import (
+    Credential,
+    HealthProbe,
+    Mapping,
+    MappingCost,
+    Model,
+    ModelPrice,
+    PriceProposal,
+    Provider,
+)
 from providers.prices import plain
 from providers.profiles import profiles_naming
 from providers.proposals_admin import PriceProposalAdmin
-from providers.selectors import model_warnings, providers_without_credential
+from providers.selectors import model_warnings, probes_of, providers_without_credential
 
 PRICE_CLASSES = (
     ("input", "input"),
@@ -46,15 +56,17 @@ class CredentialInline(TabularInline):
 
 
 @admin.register(Provider)
-class ProviderAdmin(ModelAdmin):
-    list_display = ("name", "kind_label", "address", "credential_count", "mapping_count", "state")
+class ProviderAdmin(ImportsFiles):
+    list_display = ("name", "kind_label", "address", "credential_count", "mapping_count", "probed", "state")
     list_filter = ("enabled", "kind")
     search_fields = ("name", "kind", "base_url")
     inlines = (CredentialInline,)
     actions = ("enable", "disable", "test_selected")
     actions_submit_line = ("save_and_test",)
+    readonly_fields = ("newest_probes",)
     fieldsets = (
         (None, {"fields": ("name", "kind", "base_url", "enabled")}),
+        ("Health probe", {"fields": ("probe_every", "newest_probes")}),
         (
             "Wire format and time-outs",
             {
@@ -66,9 +78,14 @@ class ProviderAdmin(ModelAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Provider]:
         queryset: QuerySet[Provider] = super().get_queryset(request)
+        newest = HealthProbe.objects.filter(provider=OuterRef("pk")).order_by("-at", "-pk")
         return queryset.annotate(
             enabled_credentials=Count("credentials", filter=Q(credentials__enabled=True), distinct=True),
             enabled_mappings=Count("mappings", filter=Q(mappings__enabled=True), distinct=True),
+            probe_ok=Subquery(newest.values("ok")[:1]),
+            probe_error=Subquery(newest.values("error")[:1]),
+            probe_status=Subquery(newest.values("status")[:1]),
+            probe_ms=Subquery(newest.values("milliseconds")[:1]),
         )
 
     @display(description="kind", ordering="kind")
@@ -88,6 +105,28 @@ class ProviderAdmin(ModelAdmin):
     @display(description="mappings", ordering="enabled_mappings")
     def mapping_count(self, provider: Any) -> int:
         return int(provider.enabled_mappings)
+
+    @display(description="last probe", label={"answered": "success", "failed": "danger", "none": "info"})
+    def probed(self, provider: Any) -> Any:
+        if not provider.probe_every:
+            return None
+        if provider.probe_ok is None:
+            return "none", "not yet"
+        return ("answered" if provider.probe_ok else "failed"), _probe_words(
+            provider.probe_ok, provider.probe_error, provider.probe_status, provider.probe_ms
+        )
+
+    @display(description="newest probes (UTC)")
+    def newest_probes(self, provider: Provider) -> str:
+        probes = probes_of(provider.pk) if provider.pk else []
+        lines = (
+            (
+                date_format(probe.at, "DATETIME_FORMAT"),
+                _probe_words(probe.ok, probe.error, probe.status, probe.milliseconds),
+            )
+            for probe in probes
+        )
+        return format_html_join("", "<div>{}: {}</div>", lines) or "none"
 
     @display(description="state", ordering="enabled", label={"enabled": "success", "disabled": "danger"})
     def state(self, provider: Provider) -> str:
@@ -145,6 +184,12 @@ class ProviderAdmin(ModelAdmin):
             )
 
 
+def _probe_words(ok: bool, error: str, status: int | None, milliseconds: int) -> str:
+    if ok:
+        return f"answered in {milliseconds:,} ms"
+    return error.replace("_", " ") + (f" (HTTP {status})" if status else "")
+
+
 def _test(request: HttpRequest, provider: Provider) -> None:
     result = check(provider)
     took = f" ({result.milliseconds} ms)" if result.milliseconds else ""
@@ -167,6 +212,7 @@ class MappingInline(StackedInline):
     fields = (
         ("provider", "actual_model"),
         ("priority", "weight", "enabled"),
+        "extra_body",
         ("cost_input", "cost_output", "cost_cache_read"),
         ("cost_cache_write", "cost_cache_write_1h", "cost_web_search"),
         "cost_tiers",

@@ -181,6 +181,7 @@ def target_of(
             total=provider.total_timeout,
         ),
         credentials=pool or (),
+        extra_body=mapping.extra_body,
     )
 
 

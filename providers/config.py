@@ -1,30 +1,40 @@
-"""Imports and exports the catalogue as CCM TOML (`config_file` reads, `config_export` writes).
+"""Imports configuration files into the catalogue (`config_formats` tells the formats, `config_export`
+writes the one of CCM).
 
 An import creates and changes, it never deletes: what a file does not name stays as it is.
 """
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
-from providers import profiles
+from providers import profiles, tiers
 from providers.catalogue import profile_of
-from providers.config_file import ROUTES, MappingEntry, ModelEntry, ProviderEntry, parse
+from providers.config_entries import ROUTES, MappingEntry, ModelEntry, ProviderEntry, Rates
+from providers.config_formats import Format, parse
+from providers.config_tables import Skipped
 from providers.errors import ConfigError
-from providers.models import CatalogueEntry, Model, Provider, RouterProfile, Scope, one_change
+from providers.kinds import KINDS
+from providers.models import CatalogueEntry, DatedRates, Model, Provider, RouterProfile, Scope, one_change
 from providers.models import Mapping as MappingRow
+from providers.prices import plain
 from providers.profiles import Author
-from providers.selectors import model_warnings
-from providers.services import put_credential, set_cost, set_price
+from providers.selectors import current_cost, current_price, model_warnings
+from providers.services import RATES, put_credential, set_cost, set_price
 
 ROUTER_SEPARATORS = ("/", ",")
+LONGEST_SHOWN = 60
 
 
 class Outcome(StrEnum):
@@ -36,6 +46,8 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
+    """`detail` says what changes, or why not; it never holds a secret."""
+
     outcome: Outcome
     what: str
     detail: str = ""
@@ -46,32 +58,68 @@ class Change:
 
 @dataclass(slots=True)
 class ImportReport:
+    """`variables` are environment variables that the file names and that are not set."""
+
+    format: Format
     changes: list[Change] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    ignored: list[str] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    variables: list[str] = field(default_factory=list)
 
     def add(self, outcome: str, what: str, detail: str = "") -> None:
         self.changes.append(Change(Outcome(outcome), what, detail))
 
+    def of(self, outcome: Outcome) -> list[Change]:
+        """The changes with this outcome; entries of the file that were skipped are among them."""
+        found = [change for change in self.changes if change.outcome == outcome]
+        if outcome is Outcome.SKIPPED:
+            found += [Change(outcome, skipped.path, skipped.reason) for skipped in self.skipped]
+        return found
+
     def count(self, outcome: Outcome) -> int:
-        return sum(change.outcome == outcome for change in self.changes)
+        return len(self.of(outcome))
+
+    @property
+    def digest(self) -> str:
+        """The same for reports that say the same."""
+        lines = [*map(str, self.changes), *self.warnings, *map(str, self.skipped), *self.variables]
+        return hashlib.sha256(json.dumps(lines).encode()).hexdigest()
 
 
-def import_config(text: str, *, environ: Mapping[str, str], dry_run: bool = False) -> ImportReport:
-    """Bring the database to what `text` (TOML) says; all of it or, on ConfigError, nothing.
+class ReportDiffers(ConfigError):
+    """What an import would do now is not what was expected of it; nothing was changed."""
 
-    `$NAME` secrets come from `environ`. A dry run reports the same and changes nothing."""
-    file = parse(text, environ)
-    report = ImportReport(warnings=list(file.findings.warnings), ignored=list(file.findings.ignored))
+    code = "import_differs"
+
+
+def import_config(
+    text: str,
+    *,
+    environ: Mapping[str, str],
+    format: Format | None = None,  # noqa: A002 - the option's name
+    markup: Decimal | None = None,
+    dry_run: bool = False,
+    expected: str | None = None,
+) -> ImportReport:
+    """Bring the database to what `text` says; all of it or, on ConfigError, nothing.
+
+    `$NAME` secrets come from `environ`. `format` None: told by the text itself. `markup` is what
+    models get that the file gives no price and that have none yet. A dry run reports the same and
+    changes nothing. With `expected`, the digest of a report, ReportDiffers when this one differs."""
+    file, known_format = parse(text, environ, format=format, allow_private=settings.ALLOW_PRIVATE_UPSTREAMS)
+    findings = file.findings
+    report = ImportReport(known_format, [], [*findings.warnings], [*findings.skipped], [*findings.variables])
     now = timezone.now()
     with one_change():
         for provider in file.providers:
             _import_provider(provider, report)
         for model in file.models:
-            _import_model(model, report, now)
+            _import_model(model, markup, report, now)
         if file.router:
             _import_router(file.router, report)
         report.warnings += model_warnings({model.name for model in file.models})
+        if expected is not None and report.digest != expected:
+            raise ReportDiffers("The catalogue has changed since this import was looked at. Look at it again.")
         transaction.set_rollback(dry_run)
     return report
 
@@ -82,8 +130,12 @@ def _import_provider(entry: ProviderEntry, report: ImportReport) -> None:
     first_values = {"enabled": False} if entry.disabled and row is None else {}
     row = row or Provider(name=entry.name)
     exclude = ("kind",) if entry.disabled else ()
-    outcome = _put(row, {**entry.values, **first_values}, entry.path, exclude=exclude)
-    report.add(outcome, f"provider {row.name}", "disabled" if not row.enabled else "")
+    outcome, detail = _put(row, {**entry.values, **first_values}, entry.path, exclude=exclude)
+    if outcome is Outcome.CREATED:
+        kind = KINDS.get(row.kind)
+        where = row.base_url or (kind.base_url if kind else "")
+        detail = ", ".join(filter(None, (row.kind, where, "" if row.enabled else "disabled")))
+    report.add(outcome, f"provider {row.name}", detail)
     for key in entry.keys:
         try:
             stored = put_credential(
@@ -94,17 +146,29 @@ def _import_provider(entry: ProviderEntry, report: ImportReport) -> None:
         report.add(stored, f"credential {row.name}/{key.label}")
 
 
-def _import_model(entry: ModelEntry, report: ImportReport, now: datetime) -> None:
-    row = Model.objects.filter(name=entry.name).first() or Model(name=entry.name)
-    report.add(_put(row, entry.values, entry.path), f"model {row.name}")
+def _import_model(entry: ModelEntry, markup: Decimal | None, report: ImportReport, now: datetime) -> None:
+    row = Model.objects.filter(name=entry.name).first()
+    values = dict(entry.values)
+    if row is None:
+        values = {**entry.first_values, **values}
+    if markup is not None and _lacks_price(entry, row):
+        values["markup"] = markup
+    row = row or Model(name=entry.name)
+    report.add(*_change(_put(row, values, entry.path), f"model {row.name}"))
     if entry.rates is not None:
-        is_new = not row.prices.exists()
+        before = current_price(row, now)
         with _naming(entry.path):
             is_set = set_price(model=row, rates=entry.rates, now=now)
-        report.add(_outcome(is_set, is_new), f"price of {row.name}")
+        report.add(*_rates_change(f"price of {row.name}", before, entry.rates, is_set))
     listed = [_import_mapping(row, mapping, report, now) for mapping in entry.mappings]
     for other in MappingRow.objects.filter(model=row).exclude(pk__in=listed).select_related("provider", "model"):
         report.add(Outcome.SKIPPED, f"mapping {other}", "the file does not list it, so it stays")
+
+
+def _lacks_price(entry: ModelEntry, row: Model | None) -> bool:
+    if entry.rates is not None or entry.values.get("markup") is not None:
+        return False
+    return row is None or (row.markup is None and not row.prices.exists())
 
 
 def _import_mapping(model: Model, entry: MappingEntry, report: ImportReport, now: datetime) -> int:
@@ -113,17 +177,27 @@ def _import_mapping(model: Model, entry: MappingEntry, report: ImportReport, now
         raise ConfigError(f"{entry.path}.provider: no provider is named {entry.provider!r}.")
     row = MappingRow.objects.filter(model=model, provider=provider, actual_model=entry.actual_model).first()
     row = row or MappingRow(model=model, provider=provider, actual_model=entry.actual_model)
-    report.add(_put(row, entry.values, entry.path), f"mapping {row}")
+    report.add(*_change(_put(row, entry.values, entry.path), f"mapping {row}"))
     if entry.rates is not None:
-        is_new = not row.costs.exists()
+        before = current_cost(row, now)
         with _naming(f"{entry.path}.cost"):
             is_set = set_cost(mapping=row, rates=entry.rates, now=now)
-        report.add(_outcome(is_set, is_new), f"cost of {row}")
+        report.add(*_rates_change(f"cost of {row}", before, entry.rates, is_set))
     return int(row.pk)
 
 
-def _outcome(is_set: bool, is_new: bool) -> Outcome:
-    return Outcome.UNCHANGED if not is_set else Outcome.CREATED if is_new else Outcome.CHANGED
+def _change(put: tuple[Outcome, str], what: str) -> tuple[Outcome, str, str]:
+    outcome, detail = put
+    return outcome, what, detail if outcome is Outcome.CHANGED else ""
+
+
+def _rates_change(what: str, before: DatedRates | None, rates: Rates, is_set: bool) -> tuple[Outcome, str, str]:
+    if not is_set:
+        return Outcome.UNCHANGED, what, ""
+    if before is None:
+        return Outcome.CREATED, what, ""
+    wanted = {**rates, "web_search": rates["web_search"] or Decimal(0)}
+    return Outcome.CHANGED, what, _differences(before, {name: wanted[name] for name in (*RATES, "tiers")})
 
 
 @contextmanager
@@ -138,10 +212,10 @@ def _naming(path: str) -> Iterator[None]:
 
 def _import_router(values: Mapping[str, Any], report: ImportReport) -> None:
     row = RouterProfile.objects.filter(scope=Scope.PLATFORM).first() or RouterProfile(scope=Scope.PLATFORM)
-    outcome = _change(row, values, "router")
+    outcome, detail = _change(row, values, "router")
     if outcome is not Outcome.UNCHANGED:
         profiles.set_profile(owner=profiles.PLATFORM, profile=profile_of(row), by=Author(None, "import_config"))
-    report.add(outcome, "router profile of the platform")
+    report.add(outcome, "router profile of the platform", detail)
     names = set(Model.objects.values_list("name", flat=True))
     for route, name in values.items():
         unknown = route in ROUTES and name and name not in names
@@ -151,22 +225,44 @@ def _import_router(values: Mapping[str, Any], report: ImportReport) -> None:
             )
 
 
-def _put(row: CatalogueEntry, values: Mapping[str, Any], path: str, *, exclude: tuple[str, ...] = ()) -> Outcome:
-    """Save `row` with `values`, if it is new or they change it. Raises ConfigError, naming the column."""
-    outcome = _change(row, values, path, exclude=exclude)
+def _put(
+    row: CatalogueEntry, values: Mapping[str, Any], path: str, *, exclude: tuple[str, ...] = ()
+) -> tuple[Outcome, str]:
+    """Save `row` with `values`, if it is new or they change it; what they change, in words. Raises
+    ConfigError, naming the column."""
+    outcome, detail = _change(row, values, path, exclude=exclude)
     if outcome is not Outcome.UNCHANGED:
         row.save()
-    return outcome
+    return outcome, detail
 
 
-def _change(row: CatalogueEntry, values: Mapping[str, Any], path: str, *, exclude: tuple[str, ...] = ()) -> Outcome:
+def _change(
+    row: CatalogueEntry, values: Mapping[str, Any], path: str, *, exclude: tuple[str, ...] = ()
+) -> tuple[Outcome, str]:
     """As `_put`, without saving."""
-    changed = [column for column, value in values.items() if getattr(row, column) != value]
+    changed = {column: value for column, value in values.items() if getattr(row, column) != value}
     if row.pk and not changed:
-        return Outcome.UNCHANGED
+        return Outcome.UNCHANGED, ""
     outcome = Outcome.CHANGED if row.pk else Outcome.CREATED
-    for column in changed:
-        setattr(row, column, values[column])
+    detail = _differences(row, changed)
+    for column, value in changed.items():
+        setattr(row, column, value)
     with _naming(path):
         row.full_clean(exclude=exclude)
-    return outcome
+    return outcome, detail
+
+
+def _differences(row: Any, values: Mapping[str, Any]) -> str:
+    different = ((name, getattr(row, name), value) for name, value in values.items())
+    return ", ".join(f"{name} {_shown(old)} → {_shown(new)}" for name, old, new in different if old != new)
+
+
+def _shown(value: Any) -> str:
+    if value is None or value == "":
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        value = tiers.lines(value).replace("\n", "; ")
+    text = plain(value) if isinstance(value, Decimal) else " ".join(str(value).split())
+    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"

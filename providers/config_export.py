@@ -8,8 +8,9 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
+from typing import Any
 
-from providers.config_file import KEY_LIMITS, PATTERNS, ROUTES, TIMEOUTS
+from providers.config_entries import KEY_LIMITS, PATTERNS, ROUTES, TIMEOUTS
 from providers.models import DEFAULTS, Credential, DatedRates, Mapping, Model, Order, Provider, RouterProfile, Scope
 from providers.prices import plain
 from providers.selectors import current_cost, current_price
@@ -18,7 +19,7 @@ from providers.services import RATES
 ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 HEADER = "# CCM: the catalogue and the platform's routes. Secrets are left out: set the variables named by $NAME."
 
-TomlValue = str | bool | int | float | Decimal | list[str] | None
+TomlValue = str | bool | int | float | Decimal | list[Any] | dict[str, Any] | None
 
 
 def export_config() -> str:
@@ -51,6 +52,7 @@ def _providers() -> Iterator[str]:
             seconds = getattr(row, timeout)
             is_default = seconds == getattr(DEFAULTS, timeout.removesuffix("_timeout"))
             lines.append(_line(timeout, None if is_default else seconds))
+        lines.append(_line("probe_every", row.probe_every or None))
         lines += _keys(list(row.credentials.of_platform().filter(enabled=True).order_by("pk")), names)
         yield _table("[[providers]]", lines)
 
@@ -137,6 +139,7 @@ def _mapping(row: Mapping) -> str:
         _line("priority", row.priority),
         _line("weight", row.weight),
         _line("enabled", row.enabled if not row.enabled else None),
+        _line("extra_body", row.extra_body or None),
         f"cost = {{ {', '.join(cost)} }}" if cost else "",
     ]
     return _table("[[models.mappings]]", lines)
@@ -158,6 +161,8 @@ def _value(value: TomlValue) -> str:
         return f'"{plain(value)}"'
     if isinstance(value, list):
         return f"[{', '.join(_value(item) for item in value)}]"
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{_value(key)} = {_value(item)}' for key, item in value.items())} }}"
     if isinstance(value, str):
         # JSON's escapes are TOML's too; DEL, which JSON leaves as it is, TOML forbids.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -3,17 +3,28 @@
 The format stands in the README of this app. `""` is the same as leaving a key out.
 """
 
-import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.core.exceptions import ValidationError
 
 from providers import fields, tiers
+from providers.config_entries import (
+    KEY_LIMITS,
+    PATTERNS,
+    ROUTES,
+    TIMEOUTS,
+    ConfigFile,
+    KeyEntry,
+    MappingEntry,
+    ModelEntry,
+    ProviderEntry,
+    Rates,
+)
+from providers.config_keys import key_of
+from providers.config_mux import PROVIDER, ROUTER, log_in_of, provider_of, skip_sections
 from providers.config_tables import Findings, Table
 from providers.errors import ConfigError
 from providers.kinds import KINDS
@@ -21,79 +32,20 @@ from providers.prices import CLASSES
 from providers.services import RATES
 from providers.types import Policy
 
-ROUTES = ("default", "think", "websearch", "image", "long_context", "background", "subagent", "safety")
-PATTERNS = ("auto_map_regex", "background_regex")
-KEY_LIMITS = ("requests_per_minute", "concurrency")
-TIMEOUTS = ("connect_timeout", "first_byte_timeout", "idle_timeout", "total_timeout")
-MUX_KINDS = {"kimi-coding": "kimi"}
-# claude-code-mux writes these for any server of the format; only the kind itself gets client headers.
-MUX_ELSEWHERE = {"anthropic": "anthropic-compatible", "openai": "openai-compatible"}
-NOT_SUPPORTED = {
-    "vertex-ai": "Vertex AI comes in disabled (a service-account key would be needed). Enter the key at /admin/ and "
-    "choose the kind vertex."
-}
-ENVIRONMENT_NAME = re.compile(r"\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\})")
 
-
-Rates = Mapping[str, Any]
-"""RATES as Decimals or None, and `tiers` as stored."""
-
-
-@dataclass(frozen=True, slots=True)
-class KeyEntry:
-    label: str
-    secret: str = field(repr=False)
-    weight: int = 1
-    limits: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderEntry:
-    """`values` are columns that the file sets; `disabled` means that it cannot work as imported."""
-
-    path: str
-    name: str
-    values: Mapping[str, Any]
-    keys: tuple[KeyEntry, ...]
-    disabled: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class MappingEntry:
-    path: str
-    provider: str
-    actual_model: str
-    values: Mapping[str, Any]
-    rates: Rates | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ModelEntry:
-    path: str
-    name: str
-    values: Mapping[str, Any]
-    rates: Rates | None
-    mappings: tuple[MappingEntry, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ConfigFile:
-    providers: tuple[ProviderEntry, ...]
-    models: tuple[ModelEntry, ...]
-    router: Mapping[str, Any]
-    findings: Findings
-
-
-def parse(text: str, environ: Mapping[str, str]) -> ConfigFile:
-    """Raises ConfigError with every problem of the file, a line each."""
+def parse(text: str, environ: Mapping[str, str], *, allow_private: bool) -> ConfigFile:
+    """`allow_private`: whether providers may be at private addresses. Raises ConfigError with every
+    problem of the file, a line each."""
     findings = Findings()
     try:
         root = Table(tomllib.loads(text, parse_float=Decimal), "", findings)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"This is not TOML: {error}.") from None
-    _server(root)
+    except RecursionError:
+        raise ConfigError("This is not TOML: it is nested too deeply.") from None
+    skip_sections(root)
     file = ConfigFile(
-        providers=tuple(_provider(table, environ) for table in root.tables("providers")),
+        providers=tuple(_provider(table, environ, allow_private=allow_private) for table in root.tables("providers")),
         models=tuple(_model(table) for table in root.tables("models")),
         router=_router(root.table("router")),
         findings=findings,
@@ -129,16 +81,6 @@ def _refuse_twins(list_name: str, names: list[str], findings: Findings) -> None:
             findings.problems.append(f"{list_name}[{place}].name: {name!r} is there already.")
 
 
-def _server(root: Table) -> None:
-    server = root.table("server")
-    if server is not None:
-        if server.text("api_key"):
-            server.warn(
-                "api_key", "was never enforced by claude-code-mux. Give each client a key of its own: create_key."
-            )
-        server.leftovers()
-
-
 def _router(table: Table | None) -> Mapping[str, Any]:
     if table is None:
         return {}
@@ -155,6 +97,7 @@ def _router(table: Table | None) -> Mapping[str, Any]:
     values["think_efforts"] = table.texts("think_efforts")
     for name in ("think_in_plan_mode", "pin_explicit_model"):
         values[name] = table.flag(name)
+    table.skip_all(ROUTER)
     table.leftovers()
     return {name: value for name, value in values.items() if value is not None or name in ROUTES}
 
@@ -168,20 +111,28 @@ def _pattern(table: Table, name: str, pattern: str) -> str:
     return pattern
 
 
-def _provider(table: Table, environ: Mapping[str, str]) -> ProviderEntry:
+def _provider(table: Table, environ: Mapping[str, str], *, allow_private: bool) -> ProviderEntry:
     name = table.required("name")
     base_url = _base_url(table)
-    kind, usable = _kind(table, base_url)
-    if table.text("auth_type") == "oauth" and usable:
+    kind, mux = table.text("kind"), table.text("provider_type")
+    usable = True
+    if mux and not kind:
+        found = provider_of(table, mux, base_url, allow_private=allow_private)
+        kind, base_url, usable = found.kind, found.base_url, found.usable
+        usable = not log_in_of(table, name) and usable
+        table.skip_all(PROVIDER)
+    elif not kind:
+        table.problem("kind", "is required.")
+    elif kind not in KINDS:
+        table.warn("kind", f"{kind!r} is not a kind that CCM knows; imported disabled.")
         usable = False
-        table.warn("auth_type", f"{name!r} uses a subscription log-in, which is not imported; it needs an API key.")
-    table.ignore("oauth_provider", "project_id", "location")
     if table.texts("models"):
         table.warn("models", "is not read: list the models under [[models]] with a mapping to this provider.")
-    known = KINDS.get(kind)
-    values: dict[str, Any] = {"kind": kind, "wire": table.text("wire"), "enabled": table.flag("enabled")}
+    known = KINDS.get(kind or "")
+    values: dict[str, Any] = {"kind": kind or "", "wire": table.text("wire"), "enabled": table.flag("enabled")}
     values["base_url"] = "" if known is not None and base_url == known.base_url else base_url
     values |= {timeout: table.seconds(timeout) for timeout in TIMEOUTS}
+    values["probe_every"] = table.whole("probe_every")
     if not usable:
         values.pop("enabled")
     entry = ProviderEntry(
@@ -193,28 +144,6 @@ def _provider(table: Table, environ: Mapping[str, str]) -> ProviderEntry:
     )
     table.leftovers()
     return entry
-
-
-def _kind(table: Table, base_url: str | None) -> tuple[str, bool]:
-    """The kind, and whether a provider of it can be called."""
-    mux = table.text("provider_type")
-    kind = table.text("kind")
-    if not kind and mux:
-        kind = MUX_KINDS.get(mux, mux)
-        if base_url and kind in MUX_ELSEWHERE and _host(base_url) != _host(KINDS[kind].base_url):
-            kind = MUX_ELSEWHERE[kind]
-    if not kind:
-        table.problem("kind", "is required.")
-        return "", False
-    if kind in KINDS:
-        return kind, True
-    key = "kind" if not mux else "provider_type"
-    table.warn(key, NOT_SUPPORTED.get(kind, f"{kind!r} is not a kind that CCM knows; imported disabled."))
-    return kind, False
-
-
-def _host(url: str) -> str | None:
-    return urlsplit(url).hostname
 
 
 def _base_url(table: Table) -> str | None:
@@ -231,37 +160,13 @@ def _base_url(table: Table) -> str | None:
 
 
 def _keys(table: Table, provider: str, environ: Mapping[str, str]) -> tuple[KeyEntry, ...]:
-    keys = [_key(table, "api_key", provider, environ, label="api_key")]
+    keys = [key_of(table, "api_key", provider=provider, environ=environ, label="api_key")]
     for place, item in enumerate(table.tables("api_keys")):
-        keys.append(_key(item, "key", provider, environ, label=f"api_keys {place + 1}"))
+        label, weight = f"api_keys {place + 1}", item.whole("weight", minimum=1) or 1
+        limits = {limit: value for limit in KEY_LIMITS if (value := item.whole(limit, minimum=1)) is not None}
+        keys.append(key_of(item, "key", provider=provider, environ=environ, label=label, weight=weight, limits=limits))
         item.leftovers()
     return tuple(key for key in keys if key is not None)
-
-
-def _key(table: Table, name: str, provider: str, environ: Mapping[str, str], *, label: str) -> KeyEntry | None:
-    """The label of a key from the environment is its variable's name, so that an export can name it."""
-    secret = table.text(name)
-    weight, limits = None, dict[str, int]()
-    if name == "key":
-        weight = table.whole("weight", minimum=1)
-        limits = {limit: value for limit in KEY_LIMITS if (value := table.whole(limit, minimum=1)) is not None}
-    if not secret:
-        return None
-    if secret.startswith("$"):
-        match = ENVIRONMENT_NAME.fullmatch(secret)
-        if match is None:
-            table.problem(name, "begins with $ but does not name an environment variable.")
-            return None
-        label = match[1] or match[2]
-        secret = environ.get(label, "").strip()
-        if not secret:
-            table.warn(
-                name,
-                f"environment variable {label} is not set, so {provider!r} gets no credential of this file. "
-                "Set it and import again, or enter the secret in the admin.",
-            )
-            return None
-    return KeyEntry(label=label, secret=secret, weight=weight or 1, limits=limits)
 
 
 def _model(table: Table) -> ModelEntry:
@@ -327,6 +232,7 @@ def _mapping(table: Table) -> MappingEntry:
         "priority": table.whole("priority"),
         "weight": table.whole("weight", minimum=1),
         "enabled": table.flag("enabled"),
+        "extra_body": table.json("extra_body"),
     }
     rates = _rates(cost) if cost is not None else None
     if cost is not None:

@@ -1,23 +1,44 @@
-"""Reading TOML tables: typed values, problems named by the entry they are in, nothing lost silently."""
+"""Reading tables of TOML or JSON5: typed values, problems named by the entry they are in, nothing lost silently."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+UNKNOWN_KEY = "CCM does not know this key."
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """An entry of a file that is not imported, and why."""
+
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
 
 @dataclass(slots=True)
 class Findings:
     """What reading a file brought to light. `problems` stop the import; `warnings` are what an
-    operator should act on; `ignored` names entries that mean nothing here."""
+    operator should act on; `variables` names environment variables that are not set."""
 
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    ignored: list[str] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    variables: list[str] = field(default_factory=list)
+
+    def skip(self, path: str, reason: str) -> None:
+        self.skipped.append(Skipped(path, reason))
+
+    def lacks(self, variable: str) -> None:
+        if variable not in self.variables:
+            self.variables.append(variable)
 
 
 class Table:
-    """One TOML table. Each reader takes a key away and answers None when it is absent; `leftovers`
+    """One table. Each reader takes a key away and answers None when it is absent; `leftovers`
     reports what nobody took."""
 
     def __init__(self, data: Mapping[str, Any], path: str, findings: Findings) -> None:
@@ -103,14 +124,42 @@ class Table:
                 self.findings.problems.append(f"{path}: must be a table.")
         return tables
 
-    def ignore(self, *keys: str) -> None:
-        """Take `keys` away without a word."""
-        for key in keys:
-            self._data.pop(key, None)
+    def json(self, key: str) -> dict[str, Any] | None:
+        """A table of free content, with JSON's types alone."""
+        value: dict[str, Any] | None = self._take(key, dict, "a table")
+        try:
+            return None if value is None else {name: _plain(inner) for name, inner in value.items()}
+        except ValueError as error:
+            self.problem(key, str(error))
+            return None
+
+    def names(self) -> list[str]:
+        """Of the entries that nobody has taken yet."""
+        return list(self._data)
+
+    def items(self, key: str) -> list[Any]:
+        """A list of anything."""
+        return self._take(key, list, "a list") or []
+
+    def skip_table(self, reason: str, name: str = "") -> None:
+        """Say why the whole table is not imported."""
+        self.findings.skip(f"{self.path} ({name})" if name else self.path, reason)
+        self._data.clear()
+
+    def skip(self, key: str, reason: str, *, whole: bool = False) -> None:
+        """Take `key` away and say why it is not imported: `whole`, or each entry of a table by itself."""
+        if key in self._data:
+            value = self._data.pop(key)
+            paths = [self.at(key)] if whole else _leaves(self.at(key), value)
+            self.findings.skipped += [Skipped(path, reason) for path in paths]
+
+    def skip_all(self, reasons: Mapping[str, str], *, whole: bool = False) -> None:
+        for key, reason in reasons.items():
+            self.skip(key, reason, whole=whole)
 
     def leftovers(self) -> None:
-        self.findings.ignored += [path for key, value in self._data.items() for path in _leaves(self.at(key), value)]
-        self._data.clear()
+        for key in list(self._data):
+            self.skip(key, UNKNOWN_KEY)
 
     def _take(self, key: str, kind: Any, wanted: str) -> Any:
         value = self._data.pop(key, None)
@@ -120,7 +169,19 @@ class Table:
         return value
 
 
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, Decimal):
+        return float(value)
+    if not isinstance(value, (str, bool, int, float)):
+        raise ValueError("may hold texts, numbers, true, false, lists and tables of them.")
+    return value
+
+
 def _leaves(path: str, value: Any) -> list[str]:
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or not value:
         return [path]
     return [leaf for key, inner in value.items() for leaf in _leaves(f"{path}.{key}", inner)]

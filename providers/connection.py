@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import structlog
 from django.conf import settings
@@ -14,6 +15,9 @@ from providers.kinds import KINDS
 from providers.models import Mapping, Provider
 from providers.selectors import current_cost
 from providers.types import CredentialSecret, Model, Target, Timeouts
+
+if TYPE_CHECKING:
+    from providers.transport import Transport
 
 MAX_TOKENS = 16
 SHOWN_CHARACTERS = 120
@@ -26,48 +30,77 @@ log = structlog.get_logger("ccm.connection")
 
 @dataclass(frozen=True, slots=True)
 class ConnectionResult:
-    """`status` is the provider's HTTP status, None when it did not answer or was not called."""
+    """`status` is the provider's HTTP status, None when it did not answer or was not called; `error`
+    the class of what went wrong."""
 
     ok: bool
     words: str
     status: int | None
     milliseconds: int
+    error: str = ""
 
 
-class _NotCallable(ProvidersError):
+class NotCallable(ProvidersError):
     """Something is missing before a call makes sense; the text says what."""
+
+    code = "not_callable"
 
 
 def check(provider: Provider) -> ConnectionResult:
     """Ask the model of the cheapest enabled mapping of `provider` to say hi. Works for a disabled
     provider too. Costs the operator a few tokens; blocks for at most a minute. Call it outside
     any transaction."""
-    started = time.monotonic()
     try:
-        target, model = _cheapest(provider)
-    except _NotCallable as error:
-        return ConnectionResult(ok=False, words=str(error), status=None, milliseconds=0)
-    ok, words, status = asyncio.run(_call(target, model))
-    result = ConnectionResult(ok, words, status, round((time.monotonic() - started) * 1000))
-    log.info("connection_tested", provider=provider.name, ok=ok, status=status, milliseconds=result.milliseconds)
+        target, model = cheapest(provider)
+    except NotCallable as error:
+        return ConnectionResult(False, str(error), None, 0, error.code)
+    result = asyncio.run(_check(target, model))
+    log.info(
+        "connection_tested",
+        provider=provider.name,
+        ok=result.ok,
+        status=result.status,
+        milliseconds=result.milliseconds,
+    )
     return result
 
 
-def _cheapest(provider: Provider) -> tuple[Target, Model]:
-    if provider.kind not in KINDS:
-        raise _NotCallable(f"CCM does not know the kind {provider.kind!r}: choose another one.")
+async def _check(target: Target, model: Model) -> ConnectionResult:
+    from providers.transport import Transport
+
+    transport = Transport(allow_private=settings.ALLOW_PRIVATE_UPSTREAMS)
+    try:
+        return await call(transport, target, model)
+    finally:
+        await transport.close()
+
+
+def cheapest(provider: Provider) -> tuple[Target, Model]:
+    """What to call for the least money. Raises NotCallable."""
+    _known_kind(provider)
     mappings = list(Mapping.objects.filter(provider=provider, enabled=True).select_related("model"))
     if not mappings:
-        raise _NotCallable("No model is mapped to this provider yet: add a mapping to a model, then test again.")
+        raise NotCallable("No model is mapped to this provider yet: add a mapping to a model, then test again.")
     mapping = min(mappings, key=_dearness)
+    return target_at(provider, mapping), model_of(mapping.model, None, ())
+
+
+def target_at(provider: Provider, mapping: Mapping) -> Target:
+    """`mapping` at its provider, disabled or not, with its credentials. Raises NotCallable."""
+    _known_kind(provider)
     rows = list(provider.credentials.of_platform().filter(enabled=True).order_by("pk"))
     pool = tuple(credential for row in rows if (credential := credential_of(row)))
     if rows and not pool:
-        raise _NotCallable("No credential can be decrypted with CCM_ENCRYPTION_KEYS: enter the secret again.")
+        raise NotCallable("No credential can be decrypted with CCM_ENCRYPTION_KEYS: enter the secret again.")
     target = target_of(mapping, provider, pool or None, None)
     if target is None:
-        raise _NotCallable("This provider has no enabled credential: add one, then test again.")
-    return replace(target, timeouts=PATIENCE), model_of(mapping.model, None, ())
+        raise NotCallable("This provider has no enabled credential: add one, then test again.")
+    return replace(target, timeouts=PATIENCE)
+
+
+def _known_kind(provider: Provider) -> None:
+    if provider.kind not in KINDS:
+        raise NotCallable(f"CCM does not know the kind {provider.kind!r}: choose another one.")
 
 
 def _dearness(mapping: Mapping) -> tuple[bool, int, int]:
@@ -76,43 +109,53 @@ def _dearness(mapping: Mapping) -> tuple[bool, int, int]:
     return cost is None, cost.output if cost else 0, mapping.pk
 
 
-async def _call(target: Target, model: Model) -> tuple[bool, str, int | None]:
+async def call(transport: "Transport", target: Target, model: Model) -> ConnectionResult:
+    """One tiny real request. Takes as long as `target` has patience."""
     credential: CredentialSecret | None = target.credentials[0] if target.credentials else None
+    started = time.monotonic()
+    status, error = None, ""
     try:
-        async with asyncio.timeout(PATIENCE.total):
-            return await _exchange(target, model, credential)
-    except UpstreamError as error:
-        return False, error.failure.message, error.failure.upstream_status
-    except ProvidersError as error:
-        return False, str(error), None
+        async with asyncio.timeout(target.timeouts.total):
+            status, words = await _exchange(transport, target, model, credential)
+    except UpstreamError as problem:
+        status, error, words = problem.failure.upstream_status, problem.failure.type, problem.failure.message
+    except ProvidersError as problem:
+        error, words = problem.code, str(problem)
     except TimeoutError:
-        return False, f"{target.provider} did not finish its answer within {PATIENCE.total:.0f} seconds.", None
+        error = "timeout_error"
+        words = f"{target.provider} did not finish its answer within {target.timeouts.total:.0f} seconds."
+    return ConnectionResult(not error, words, status, round((time.monotonic() - started) * 1000), error)
 
 
-async def _exchange(target: Target, model: Model, credential: CredentialSecret | None) -> tuple[bool, str, int | None]:
-    from providers.transport import Transport
+async def _exchange(
+    transport: "Transport", target: Target, model: Model, credential: CredentialSecret | None
+) -> tuple[int, str]:
+    """The status and what the model said. Raises ProvidersError."""
     from providers.wire.registry import WIRES
     from providers.wire.request import MessagesRequest
 
     wire = WIRES.get(target.wire)
     if wire is None:
-        return False, f"CCM has no wire format named {target.wire!r}: change the provider's wire.", None
+        raise NotCallable(f"CCM has no wire format named {target.wire!r}: change the provider's wire.")
     messages = MessagesRequest.parse(json.dumps({"model": model.name, **REQUEST}).encode())
     outbound = wire.encode(messages, target=target, model=model, max_tokens=MAX_TOKENS, client_headers={})
-    transport = Transport(allow_private=settings.ALLOW_PRIVATE_UPSTREAMS)
+    response = await transport.open(outbound, target=target, credential=credential, messages=messages)
     try:
-        response = await transport.open(outbound, target=target, credential=credential, messages=messages)
-        try:
-            body = await response.read()
-        finally:
-            response.close()
+        body = await response.read()
     finally:
-        await transport.close()
+        response.close()
     if not 200 <= response.status < 300:
-        failure = wire.decode_error(response.status, response.headers, body, target=target)
-        return False, failure.message, response.status
-    decoded = wire.decode_response(body, request=messages, target=target, model=model)
-    return True, _answer(target, decoded.body), response.status
+        raise UpstreamError(
+            replace(
+                wire.decode_error(response.status, response.headers, body, target=target),
+                upstream_status=response.status,
+            )
+        )
+    try:
+        decoded = wire.decode_response(body, request=messages, target=target, model=model)
+    except UpstreamError as error:
+        raise UpstreamError(replace(error.failure, upstream_status=response.status)) from error
+    return response.status, _answer(target, decoded.body)
 
 
 def _answer(target: Target, message: bytes) -> str:

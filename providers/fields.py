@@ -1,5 +1,6 @@
 """Column types and validators that several models of the app share."""
 
+import json
 import re
 from decimal import Decimal
 from typing import Any
@@ -147,6 +148,34 @@ def regex(value: str) -> None:
         re.compile(value)
     except (re.error, RecursionError, OverflowError) as error:
         raise ValidationError(f"This is not a regular expression: {error}.") from None
+
+
+# What CCM itself decides about a request, or is charged by.
+RESERVED_FIELDS = frozenset(
+    {
+        "model", "messages", "stream", "stream_options", "tools", "tool_choice", "max_tokens", "max_completion_tokens",
+        "n", "functions", "function_call", "web_search_options",
+    }
+)  # fmt: skip
+LARGEST_EXTRA = 4096
+
+
+def extra_body(value: object) -> None:
+    if not isinstance(value, dict):
+        raise ValidationError('Write a JSON object, such as {"provider": {"only": ["google-vertex"]}}.')
+    reserved = sorted(RESERVED_FIELDS & set(value))
+    if reserved:
+        raise ValidationError(f"{reserved[0]!r} is a field that CCM decides about itself.")
+    if _holds_null(value):
+        raise ValidationError("Extra fields hold no null: leave the field out.")
+    if len(json.dumps(value)) > LARGEST_EXTRA:
+        raise ValidationError(f"Extra fields have at most {LARGEST_EXTRA} characters.")
+
+
+def _holds_null(value: object) -> bool:
+    """TOML, in which the catalogue is exported, has none."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return value is None or any(map(_holds_null, inner))
 
 
 def efforts(value: object) -> None:

@@ -124,7 +124,7 @@ class MappingForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = Mapping
-        fields = ("provider", "actual_model", "priority", "weight", "enabled")
+        fields = ("provider", "actual_model", "priority", "weight", "enabled", "extra_body")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeVar
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.validators import MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Lower
@@ -23,10 +23,14 @@ from accounts.models import ApiKey, Organization
 from providers import crypto, fields, prices
 from providers.errors import ConfigError
 from providers.fields import RouteField, TiersField, UsdPerMillion, UsdPerThousand
+from providers.kept_models import HealthProbe as HealthProbe  # noqa: PLC0414 - Django finds an app's models here
+from providers.kept_models import ProbeSchedule as ProbeSchedule  # noqa: PLC0414
+from providers.kept_models import StagedImport as StagedImport  # noqa: PLC0414
 from providers.kinds import KINDS
 from providers.types import Policy, Price, Timeouts
 
 DEFAULTS = Timeouts()
+MOST_PROBE_MINUTES = 1440
 Row = TypeVar("Row", bound=models.Model)
 
 
@@ -146,6 +150,14 @@ class Provider(CatalogueEntry):
     )
     total_timeout = models.FloatField(
         default=DEFAULTS.total, validators=[MinValueValidator(0.1)], help_text="Seconds that one answer may take."
+    )
+
+    probe_every = models.PositiveSmallIntegerField(
+        "health probe",
+        default=0,
+        validators=[MaxValueValidator(MOST_PROBE_MINUTES)],
+        help_text="Minutes between probes, 0: none. Free of charge where the provider lists its models; elsewhere each "
+        "is a tiny request to the model of the cheapest mapping, which you pay.",
     )
 
     class Meta:
@@ -360,6 +372,14 @@ class Mapping(CatalogueEntry):
     priority = models.PositiveSmallIntegerField(default=1, help_text="1 first; equal priorities share by weight.")
     weight = models.PositiveSmallIntegerField(default=1, validators=[MinValueValidator(1)])
     enabled = models.BooleanField(default=True)
+    extra_body: "models.JSONField[Any, Any]" = models.JSONField(
+        "extra fields",
+        default=dict,
+        blank=True,
+        validators=[fields.extra_body],
+        help_text="JSON that is added to each request's body, where CCM sends no such field: "
+        '{"provider": {"only": ["google-vertex"]}}. Chat Completions only.',
+    )
 
     class Meta:
         ordering = ("model", "priority", "id")

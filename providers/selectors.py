@@ -1,18 +1,30 @@
 """Reads of the providers app that are no part of a request; those use the catalogue."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import QuerySet
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.utils import timezone
 
 from providers.catalogue import build, needs_credential
 from providers.kinds import KINDS
-from providers.models import Credential, Decision, Mapping, MappingCost, Model, ModelPrice, PriceProposal, Provider
+from providers.models import (
+    Credential,
+    Decision,
+    HealthProbe,
+    Mapping,
+    MappingCost,
+    Model,
+    ModelPrice,
+    PriceProposal,
+    Provider,
+)
 from providers.prices import at, usd
 from providers.types import Model as CatalogueModel
 from providers.types import Price
 
+TOLD_ONE_BY_ONE = 3
 # Cache writes are left out: where they are not entered, their cost is an assumption.
 COMPARED = ("input", "output", "cache_read")
 
@@ -49,22 +61,29 @@ def providers_without_credential() -> list[str]:
 
 
 def model_warnings(names: set[str]) -> list[str]:
-    """What an operator should know about the enabled models `names`, a sentence each."""
+    """What an operator should know about the enabled models `names`. The same about many models is
+    one sentence."""
     models = build().models
-    return [warning for name in sorted(names) if (model := models.get(name)) for warning in _warnings_about(model)]
+    found = [model for name in sorted(names) if (model := models.get(name))]
+    return [
+        *_lacks("no usable provider: requests for it fail.", [model for model in found if not model.targets]),
+        *_lacks(
+            "no price: requests for it are refused until it has one.", [model for model in found if model.price is None]
+        ),
+        *(f"model {model.name}: {loss}" for model in found for loss in _losses_of(model)),
+    ]
 
 
-def _warnings_about(model: CatalogueModel) -> list[str]:
-    warnings = []
-    if not model.targets:
-        warnings.append(f"model {model.name} has no usable provider: requests for it fail.")
-    if model.price is None:
-        warnings.append(f"model {model.name} has no price: requests for it are refused until it has one.")
-        return warnings
-    for target in model.targets:
-        if target.cost is not None:
-            warnings += [f"model {model.name}: {loss}" for loss in _losses(target.provider, target.cost, model.price)]
-    return warnings
+def _lacks(what: str, models: list[CatalogueModel]) -> list[str]:
+    if len(models) <= TOLD_ONE_BY_ONE:
+        return [f"model {model.name} has {what}" for model in models]
+    names = ", ".join(model.name for model in models)
+    return [f"{len(models)} models have {what.replace(' it ', ' them ', 1).replace('it has', 'they have')} ({names})"]
+
+
+def _losses_of(model: CatalogueModel) -> list[str]:
+    known = [(target.provider, target.cost) for target in model.targets if target.cost is not None]
+    return [] if model.price is None else [loss for each in known for loss in _losses(*each, model.price)]
 
 
 def _losses(provider: str, cost: Price, price: Price) -> list[str]:
@@ -82,6 +101,68 @@ def _losses(provider: str, cost: Price, price: Price) -> list[str]:
             if getattr(paid, name) > getattr(asked, name)
         ]
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class ListedTarget:
+    """An enabled mapping: `model` is what customers ask for, `actual_model` the provider's name for it."""
+
+    mapping_id: int
+    model: str
+    actual_model: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListedProvider:
+    id: int
+    name: str
+    kind: str
+    enabled: bool
+    targets: tuple[ListedTarget, ...]
+
+
+def listed_providers() -> list[ListedProvider]:
+    """All providers by name, `kind` being what people call it; with their enabled mappings to enabled models."""
+    targets: dict[int, list[ListedTarget]] = {}
+    mappings = Mapping.objects.filter(enabled=True, model__enabled=True).select_related("model")
+    for row in mappings.order_by("model__name", "priority", "pk"):
+        targets.setdefault(row.provider_id, []).append(ListedTarget(row.pk, row.model.name, row.actual_model))
+    return [
+        ListedProvider(row.pk, row.name, _kind_label(row.kind), row.enabled, tuple(targets.get(row.pk, ())))
+        for row in Provider.objects.order_by("name")
+    ]
+
+
+def _kind_label(name: str) -> str:
+    return KINDS[name].label if name in KINDS else name
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a health probe found. `error` is a class; `status` the provider's, None when it did not answer."""
+
+    at: datetime
+    ok: bool
+    error: str
+    status: int | None
+    milliseconds: int
+    free: bool
+
+
+def latest_probes() -> dict[int, Probe]:
+    """The newest health probe of each provider that has one, by the provider's id."""
+    newest = HealthProbe.objects.filter(provider=OuterRef("pk")).order_by("-at", "-pk").values("pk")[:1]
+    ids = Provider.objects.annotate(newest=Subquery(newest)).filter(newest__isnull=False).values("newest")
+    return {row.provider_id: _probe(row) for row in HealthProbe.objects.filter(pk__in=ids)}
+
+
+def probes_of(provider_id: int, limit: int = 10) -> list[Probe]:
+    """The newest first."""
+    return [_probe(row) for row in HealthProbe.objects.filter(provider=provider_id).order_by("-at", "-pk")[:limit]]
+
+
+def _probe(row: HealthProbe) -> Probe:
+    return Probe(row.at, row.ok, row.error, row.status, row.milliseconds, row.free)
 
 
 def mappings_without_cost() -> list[str]:

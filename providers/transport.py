@@ -235,6 +235,12 @@ def _headers(
     return headers
 
 
+def credential_headers(target: Target, credential: CredentialSecret | None) -> dict[str, str]:
+    """How `target` is told the credential, for a `Call` beside the wires. Not for kinds whose requests
+    are signed or need a token first."""
+    return _headers(OutboundRequest("", b""), target, credential, "")
+
+
 class _HttpResponse:
     __slots__ = (
         "_deadline",

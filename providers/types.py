@@ -6,6 +6,7 @@ Prices are integers: nano-USD per million tokens, and nano-USD per single web se
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,8 @@ class Target:
     credentials: tuple[CredentialSecret, ...] = ()
     is_own: bool = False
     """Called with keys of the organisation's own, which pays the provider itself."""
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
+    """Fields that an operator adds to a Chat Completions request, where there are none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,6 +166,13 @@ def await_ready(supervisor: Supervisor, installation: Installation, signals: Sig
     raise CannotStart(f"CCM was not ready after {READY_SECONDS} seconds: {answer}\n{web.last_lines()}")
 
 
+def _home() -> Path | None:
+    try:
+        return Path.home()
+    except RuntimeError:  # no HOME, and the user is not in the system's list
+        return None
+
+
 def supervise(installation: Installation, signals: Signals) -> None:
     supervisor = Supervisor(installation.environment, PROJECT, say)
     try:
@@ -174,7 +181,7 @@ def supervise(installation: Installation, signals: Signals) -> None:
         for child in children_of(installation):
             supervisor.start(child)
         await_ready(supervisor, installation, signals)
-        say(banner(installation.url, installation.data_dir))
+        say(banner(installation.url, installation.data_dir, _home()))
         while True:
             signals.check()
             supervisor.tick()

@@ -147,6 +147,78 @@ class RollupProgress(models.Model):
         return f"rolled up until {self.rolled_until}"
 
 
+class TargetPeriod(models.TextChoices):
+    SLOT = "slot", "Five minutes"
+    HOUR = "hour", "Hour"
+    DAY = "day", "Day"
+
+
+class TargetRow(models.Model):
+    """Of the attempts at one provider's model that ended in these five minutes, this hour or this day
+    (UTC). Slots are kept for hours, hours for days, and days, once they are over, for a week
+    (`targets.py`)."""
+
+    period = models.CharField(max_length=4, choices=TargetPeriod.choices)
+    starts_at = models.DateTimeField()
+    provider = models.CharField(max_length=120)
+    model = models.CharField(max_length=200, help_text="The provider's own name for it.")
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return f"{self.starts_at:%Y-%m-%d %H:%M} {self.provider} {self.model}"
+
+
+class TargetRollup(TargetRow):
+    """How many attempts ended in one way, and what those that were answered streamed."""
+
+    outcome = models.CharField(max_length=60, help_text="ok, unfinished, or the class of the error.")
+    attempts = models.BigIntegerField()
+    output_tokens = models.BigIntegerField(help_text="Of streamed answers.")
+    stream_ms = models.BigIntegerField(help_text="From the first token to the end, of streamed answers.")
+
+    class Meta:
+        default_permissions = ("view",)
+        verbose_name = "provider status"
+        verbose_name_plural = "provider status"
+        constraints = (
+            models.UniqueConstraint(
+                fields=("period", "starts_at", "provider", "model", "outcome"), name="credits_target_rollup_once"
+            ),
+        )
+
+
+class TargetLatency(TargetRow):
+    """How many answered attempts took so many milliseconds: a histogram, exact where there are few."""
+
+    measure = models.CharField(max_length=12, help_text="first_token (of streams) or total, from its beginning.")
+    ms = models.BigIntegerField()
+    attempts = models.BigIntegerField()
+
+    class Meta:
+        default_permissions = ()
+        constraints = (
+            models.UniqueConstraint(
+                fields=("period", "starts_at", "provider", "model", "measure", "ms"), name="credits_target_latency_once"
+            ),
+        )
+
+
+class TargetProgress(models.Model):
+    """How far the targets' rows have come: one row. As `RollupProgress`, whose lock it is likewise."""
+
+    version = models.BigIntegerField(default=0)
+    rolled_until = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        default_permissions = ()
+        constraints = (models.CheckConstraint(condition=Q(pk=1), name="credits_target_progress_single"),)
+
+    def __str__(self) -> str:
+        return f"rolled up until {self.rolled_until}"
+
+
 class UsageArchive(models.Model):
     """A file that holds an organisation's usage records of one month, written and read back before this
     row was made. Only records that such a row covers can be deleted (guards.py)."""

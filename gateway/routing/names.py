@@ -121,6 +121,9 @@ class Names:
         return self._listed(name) or self._of_provider(name)
 
     def _of_provider(self, name: str) -> Found | None:
+        # A model may have the name provider/model itself; `provider,model` means it too.
+        if named := self._listed("/".join(part.strip() for part in name.split(",", 1))):
+            return named
         for separator in (",", "/"):
             provider, found, rest = name.partition(separator)
             names = self._of_providers.get(provider.strip().lower()) if found else None

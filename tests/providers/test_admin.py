@@ -58,7 +58,7 @@ def management(prefix: str, total: int, initial: int = 0) -> dict[str, Any]:
 
 
 def provider_form(**changed: Any) -> dict[str, Any]:
-    form = {"name": "acme", "kind": "openai", "base_url": "", "wire": "", "enabled": "on"}
+    form = {"name": "acme", "kind": "openai", "base_url": "", "wire": "", "enabled": "on", "probe_every": 0}
     timeouts = {"connect_timeout": 10, "first_byte_timeout": 300, "idle_timeout": 300, "total_timeout": 3600}
     return {**form, **timeouts, **management("credentials", 0), **changed}
 

@@ -1,5 +1,6 @@
 """import_config and export_config: what an operator writes becomes the catalogue, exactly, and again the same."""
 
+import json
 from decimal import Decimal
 from io import StringIO
 from pathlib import Path
@@ -9,9 +10,11 @@ from django.core.management import CommandError, call_command
 
 from accounts.models import Organization
 from providers.catalogue import build
-from providers.config import ImportReport, Outcome, import_config
+from providers.config import ImportReport, Outcome, ReportDiffers, import_config
+from providers.config_entries import ROUTES
 from providers.config_export import export_config
 from providers.errors import ConfigError
+from providers.kinds import KINDS
 from providers.models import (
     CatalogueVersion,
     Credential,
@@ -84,6 +87,7 @@ web_search = "10"
   actual_model = "gpt-5.1"
   priority = 1
   weight = 3
+  extra_body = { user = "ccm", provider = { only = ["azure"], share = 0.5 }, safe = true }
   cost = { input = "1.25", output = 9.999999999, cache_read = "0.125" }
 
   [[models.mappings]]
@@ -112,7 +116,7 @@ def test_every_key_of_the_format_arrives():
     report = import_config(FULL, environ=ENVIRON)
     assert outcomes(report) == {Outcome.CREATED}
     assert report.warnings == []
-    assert report.ignored == []
+    assert report.skipped == []
     catalogue = build()
     gpt = catalogue.models["gpt-5.1"]
     assert (gpt.display_name, gpt.description) == ('GPT-5.1 "quoted"', "two\nlines")
@@ -128,6 +132,7 @@ def test_every_key_of_the_format_arrives():
     assert gpt.price.web_search == 10_000_000
     [target] = gpt.targets
     assert target.cost is not None
+    assert target.extra_body == {"user": "ccm", "provider": {"only": ["azure"], "share": 0.5}, "safe": True}
     assert (target.provider, target.weight, target.cost.output) == ("openai", 3, 9_999_999_999)
     assert [(key.secret, key.weight) for key in target.credentials] == [
         ("sk-first-0123456789", 1),
@@ -187,9 +192,7 @@ def test_an_export_imports_into_an_empty_database_as_the_same_catalogue():
 def test_a_changed_price_is_a_new_row_from_now_on():
     import_config(FULL, environ=ENVIRON)
     report = import_config(FULL.replace('output = "10"', 'output = "12"'), environ=ENVIRON)
-    assert [str(change) for change in report.changes if change.outcome is Outcome.CHANGED] == [
-        "changed   price of gpt-5.1"
-    ]
+    assert [str(change) for change in report.of(Outcome.CHANGED)] == ["changed   price of gpt-5.1: output 10 → 12"]
     assert sorted(ModelPrice.objects.values_list("output", flat=True)) == [Decimal(10), Decimal(12)]
     price = build().models["gpt-5.1"].price
     assert price is not None
@@ -282,8 +285,13 @@ def test_all_problems_are_told_at_once():
 
 
 def test_unknown_keys_and_unknown_models_are_told():
-    report = import_config('[router]\nlongContext = "x"\ndefault = "gone"\nthink = "p/m"', environ={})
-    assert report.ignored == ["router.longContext"]
+    report = import_config(
+        '[router]\nlongContext = "x"\ndefault = "gone"\nthink = "p/m"\n[unknown]\ndeep = 1', environ={}
+    )
+    assert [str(skipped) for skipped in report.skipped] == [
+        "router.longContext: claude-code-mux no longer reads it. Set long_context.",
+        "unknown.deep: CCM does not know this key.",
+    ]
     assert report.warnings == ["router.default: no model is named 'gone'; the route is skipped until there is one."]
 
 
@@ -315,7 +323,11 @@ def test_a_claude_code_mux_file_as_it_is(mux_file):
         "openrouter": ("openrouter", "", True),
         "kimi-for-coding": ("anthropic-compatible", "https://api.kimi.com/coding", True),
         "claude-max": ("anthropic", "", False),
-        "vertex": ("vertex-ai", "", False),
+        "vertex": (
+            "vertex",
+            "https://us-central1-aiplatform.googleapis.com/v1/projects/my-project/locations/us-central1",
+            False,
+        ),
     }
     credentials = {(row.provider.name, row.label) for row in Credential.objects.select_related("provider")}
     assert credentials == {
@@ -337,19 +349,167 @@ def test_a_claude_code_mux_file_as_it_is(mux_file):
     assert (profile.default, profile.background, profile.think) == ("glm-4.6", "glm-4.5-air", "kimi-for-coding")
     assert profile.websearch is None
     assert profile.auto_map_regex == "^(claude-|gpt-)"
-    assert {"server.host", "server.port", "server.log_level", "server.timeouts.connect_timeout_ms"} <= set(
-        report.ignored
-    )
+    assert {"server.host", "server.port", "server.log_level", "server.timeouts.connect_timeout_ms"} <= {
+        skipped.path for skipped in report.skipped
+    }
     told = "\n".join(report.warnings)
     for words in (
         "server.api_key: was never enforced",
         "router.websearch: is empty: treated as unset",
         "subscription log-in, which is not imported",
-        "a service-account key would be needed",
+        "a service-account key is needed",
         "claude-sonnet-4.5 has no usable provider",
     ):
         assert words in told
     assert outcomes(import_config(mux_file.read_text(), environ=environ)) == {Outcome.UNCHANGED}
+
+
+def test_the_mux_example_gives_the_expected_import(mux_file):
+    """The file beside the example says what of it must arrive. Its kinds are families: any kind that
+    speaks the same format will do."""
+    expected = json.loads(mux_file.with_name("ccm_expected.json").read_text())
+    environ = {"ZAI_API_KEY": "zai-0123456789-abcd", "KIMI_API_KEY": "kimi-0123456789-abcd"}
+    report = import_config(mux_file.read_text(), environ=environ)
+    check_providers(expected["providers"], report)
+    assert {
+        model.name: [[row.provider.name, row.actual_model] for row in model.mappings.select_related("provider").all()]
+        for model in Model.objects.all()
+    } == expected["models"]
+    row = RouterProfile.objects.get()
+    assert {route: getattr(row, route) for route in ROUTES if getattr(row, route)} == expected["routes"]
+    assert (row.auto_map_regex, row.background_regex) == (expected["auto_map_regex"], expected["background_regex"])
+    assert set(expected["ignored"]) <= {skipped.path for skipped in report.skipped}
+    told = "\n".join(report.warnings)
+    for warning in expected["warnings"]:
+        assert warning.split(" ")[0 if "." in warning.split(" ")[0] else 1] in told
+
+
+def check_providers(expected, report: ImportReport) -> None:
+    """Each of `expected` has arrived as it says, and its warning was told."""
+    assert set(Provider.objects.values_list("name", flat=True)) == {entry["name"] for entry in expected}
+    for entry in expected:
+        row = Provider.objects.get(name=entry["name"])
+        kind = KINDS[row.kind]
+        family = {"anthropic-compatible": "anthropic", "openai-compatible": "openai_chat", "vertex-gemini": "vertex"}
+        assert row.kind == entry["kind"] or (row.wire or kind.wire) == family[entry["kind"]]
+        if "base_url" in entry:
+            assert (row.base_url or kind.base_url) == entry["base_url"]
+        assert row.enabled == entry.get("enabled", True)
+        secret = entry.get("secret")
+        if "secret" in entry and secret is None:
+            assert not row.credentials.exists()
+        elif secret is not None:
+            assert row.credentials.get().label == secret.get("env", "api_key")
+        if "warning" in entry:
+            assert any(
+                entry["name"] in warning or row.kind in warning or "disabled" in warning for warning in report.warnings
+            )
+
+
+MUX = """
+[server]
+tracing = { enabled = true }
+[server.timeouts]
+api_timeout_ms = 600000
+[litellm]
+endpoint = "http://localhost:4000"
+api_key = "sk-litellm-0123456789"
+[presets]
+fast = "x"
+[router]
+default = "m"
+[[router.prompt_rules]]
+pattern = "(?i)commit"
+model = "m"
+[[providers]]
+name = "moon"
+provider_type = "moonshot"
+api_key = "sk-moon-0123456789"
+models = []
+[[providers]]
+name = "mini"
+provider_type = "minimax"
+base_url = "https://api.minimaxi.com/anthropic/"
+auth_type = "password"
+api_key = "sk-mini-0123456789"
+project_id = "p"
+headers = { x = "y" }
+models = []
+[[providers]]
+name = "own"
+provider_type = "openai"
+base_url = "http://127.0.0.1:1234/v1"
+api_key = "none"
+models = []
+[[providers]]
+name = "vertex"
+provider_type = "vertex-ai"
+auth_type = "oauth"
+models = []
+"""
+
+
+def test_what_claude_code_mux_says_and_ccm_has_no_place_for_is_told_with_the_reason(settings):
+    settings.ALLOW_PRIVATE_UPSTREAMS = False
+    report = import_config(MUX, environ={})
+    told = {skipped.path: skipped.reason for skipped in report.skipped}
+    assert set(told) == {
+        "server.timeouts.api_timeout_ms", "server.tracing.enabled", "litellm.endpoint", "litellm.api_key",
+        "presets.fast", "router.prompt_rules", "providers[1].project_id", "providers[1].headers.x",
+    }  # fmt: skip
+    assert all(len(reason) > 20 for reason in told.values())
+    rows = {row.name: (row.kind, row.base_url, row.enabled) for row in Provider.objects.all()}
+    assert rows == {
+        "moon": ("moonshot", "https://api.moonshot.cn/v1", True),
+        "mini": ("minimax", "https://api.minimaxi.com/anthropic", True),
+        "own": ("openai-compatible", "http://127.0.0.1:1234/v1", False),
+        "vertex": ("vertex-ai", "", False),
+    }
+    warnings = "\n".join(report.warnings)
+    for words in ("base_url: claude-code-mux ignored it", "'password' is neither", "CCM_ALLOW_PRIVATE_UPSTREAMS=1",
+                  "providers[3].project_id: is not there"):  # fmt: skip
+        assert words in warnings
+    assert "sk-" not in f"{report}"
+
+
+def test_a_server_on_this_machine_comes_in_enabled_where_that_is_allowed(settings):
+    settings.ALLOW_PRIVATE_UPSTREAMS = True
+    import_config(MUX, environ={})
+    assert Provider.objects.get(name="own").enabled
+
+
+def test_a_markup_goes_to_models_without_a_price_alone():
+    text = model_toml('input = "1"\noutput = "2"') + '[[models]]\nname = "n"\n[[models]]\nname = "o"\nmarkup = 0.5\n'
+    import_config(text, environ={}, markup=Decimal("0.2"))
+    assert dict(Model.objects.values_list("name", "markup")) == {"m": None, "n": Decimal("0.2"), "o": Decimal("0.5")}
+    Model.objects.filter(name="n").update(markup=Decimal("0.3"))
+    report = import_config(text, environ={}, markup=Decimal("0.2"))
+    assert outcomes(report) == {Outcome.UNCHANGED}
+
+
+def test_an_import_that_would_do_something_else_than_expected_does_nothing():
+    expected = import_config(FULL, environ=ENVIRON, dry_run=True).digest
+    make_model("gpt-5.1")
+    with pytest.raises(ReportDiffers):
+        import_config(FULL, environ=ENVIRON, expected=expected)
+    assert not Provider.objects.exists()
+    Model.objects.all().delete()
+    assert outcomes(import_config(FULL, environ=ENVIRON, expected=expected)) == {Outcome.CREATED}
+
+
+@pytest.mark.parametrize(
+    ("extra", "problem"),
+    [
+        ("extra_body = 3", "extra_body: must be a table."),
+        ("extra_body = { model = 'x' }", "extra_body: 'model' is a field that CCM decides about itself."),
+        ("extra_body = { when = 2026-01-01 }", "extra_body: may hold texts, numbers"),
+        (f"extra_body = {{ x = '{'y' * 5000}' }}", "extra_body: Extra fields have at most 4096 characters."),
+    ],
+)
+def test_extra_fields_that_cannot_be_sent_are_named(extra, problem):
+    with pytest.raises(ConfigError) as caught:
+        import_config(model_toml(f'[[models.mappings]]\nprovider = "p"\nactual_model = "m"\n{extra}'), environ={})
+    assert f"models[0].mappings[0].{problem}" in str(caught.value)
 
 
 def test_what_an_operator_made_work_is_not_disabled_again(mux_file):
@@ -369,7 +529,7 @@ def test_the_command_prints_what_it_did(tmp_path, monkeypatch):
     assert "Dry run: nothing was changed." in out.getvalue()
     assert not Provider.objects.exists()
     call_command("import_config", str(file), stdout=out)
-    assert "created   provider openai" in out.getvalue()
+    assert "created   provider openai: openai, https://gateway.example/v1" in out.getvalue()
     assert not any(secret in out.getvalue() for secret in ENVIRON.values())
     exported = StringIO()
     call_command("export_config", stdout=exported)
@@ -381,7 +541,8 @@ def test_the_command_prints_what_it_did(tmp_path, monkeypatch):
     [
         (["missing.toml"], "cannot be read"),
         (["wrong.toml"], "providers\\[0\\].kind: is required"),
-        (["wrong.toml", "--format", "ccr"], "cannot be imported yet"),
+        (["wrong.toml", "--format", "ccr"], "This is not JSON5: line 1, column 3"),
+        (["wrong.toml", "--markup", "-1"], "a share of at least 0"),
     ],
 )
 def test_the_command_refuses_in_plain_words(tmp_path, monkeypatch, arguments, words):
@@ -427,13 +588,13 @@ def test_tiers_arrive_and_an_export_gives_them_back():
 def test_a_changed_tier_is_a_new_price_and_a_new_cost():
     import_config(TIERED, environ={})
     report = import_config(TIERED.replace("22.5", "23").replace('output = "15", c', 'output = "16", c'), environ={})
-    assert [str(change) for change in report.changes if change.outcome is Outcome.CHANGED] == [
-        "changed   price of m",
-        "changed   cost of m → p m",
-    ]
+    assert [change.what for change in report.of(Outcome.CHANGED)] == ["price of m", "cost of m → p m"]
+    assert report.of(Outcome.CHANGED)[1].detail == (
+        "tiers 200000: input 4, output 15, cache_read 0.3 → 200000: input 4, output 16, cache_read 0.3"
+    )
     assert (ModelPrice.objects.count(), MappingCost.objects.count()) == (2, 2)
     without = import_config(TIERED.replace(TIERS, ""), environ={})
-    assert "changed   price of m" in map(str, without.changes)
+    assert "price of m" in [change.what for change in without.of(Outcome.CHANGED)]
     price = build().models["m"].price
     assert price is not None
     assert price.tiers == ()

@@ -28,24 +28,35 @@ HELLO = {
 
 
 class Upstream:
-    """A provider on loopback that gives one answer to everything, and remembers what it was asked."""
+    """A provider on loopback that gives one answer to everything, and remembers what it was asked.
+    GETs get an answer of their own."""
 
     def __init__(self) -> None:
         self.status = 200
         self.body = json.dumps(HELLO).encode()
         self.content_type = "application/json"
+        self.list_status = 200
+        self.list_body = b'{"data": []}'
+        self.asked: list[tuple[str, dict[str, str]]] = []
         self.requests: list[tuple[dict[str, str], dict[str, Any]]] = []
         upstream = self
 
         class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                upstream.asked.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
+                self.answer(upstream.list_status, upstream.list_body)
+
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 upstream.requests.append(({name.lower(): value for name, value in self.headers.items()}, body))
-                self.send_response(upstream.status)
+                self.answer(upstream.status, upstream.body)
+
+            def answer(self, status: int, body: bytes) -> None:
+                self.send_response(status)
                 self.send_header("content-type", upstream.content_type)
-                self.send_header("content-length", str(len(upstream.body)))
+                self.send_header("content-length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(upstream.body)
+                self.wfile.write(body)
 
             def log_message(self, *arguments: Any) -> None:
                 pass

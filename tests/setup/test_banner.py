@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ccm_site.supervisor.banner import banner, client_lines
+from providers.config_places import USUAL_PLACES
 
 DEMO = {
     "operator": {"email": "operator@ccm.example", "password": "one'$word"},
@@ -48,6 +49,27 @@ def test_without_the_demo_the_banner_tells_how_to_begin(tmp_path: Path) -> None:
     text = banner("http://127.0.0.1:8000", tmp_path)
     assert "create_key" in text
     assert "sk-ccm-" not in text
+
+
+def test_a_configuration_of_another_router_is_offered_for_import(tmp_path: Path) -> None:
+    assert "import_config" not in banner("http://127.0.0.1:8000", tmp_path, tmp_path)
+    for place in USUAL_PLACES.values():
+        (tmp_path / place).parent.mkdir()
+        (tmp_path / place).write_text("{}")
+    lines = banner("http://127.0.0.1:8000", tmp_path, tmp_path).splitlines()
+    commands = [line.strip() for line in lines if "import_config" in line]
+    assert commands == [
+        ".venv/bin/python manage.py import_config ~/.claude-code-mux/config.toml",
+        ".venv/bin/python manage.py import_config ~/.claude-code-router/config.json",
+    ]
+    for command, place in zip(commands, USUAL_PLACES.values(), strict=True):
+        done = subprocess.run(
+            ["sh", "-c", f"echo {command.rpartition(' ')[2]}"],
+            env={"HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.stdout.strip() == str(tmp_path / place)
 
 
 def test_the_readme_shows_the_same_lines(project: Path) -> None:

@@ -6,6 +6,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from credits.usage.agreement import rollup_agreement
 from credits.usage.reading import snapshot_cursor
 from credits.usage.rollups import rebuild
+from credits.usage.targets import rebuild as rebuild_targets
 
 
 def date(text: str) -> datetime:
@@ -18,8 +19,8 @@ def date(text: str) -> datetime:
 
 class Command(BaseCommand):
     help = (
-        "Make the hourly and daily usage sums anew from the usage records; those of archived months are kept. "
-        "Exit status 1 if they then differ from records or ledger."
+        "Make the hourly and daily usage sums, and the providers' status, anew from the usage records; those of "
+        "archived months are kept. Exit status 1 if they then differ from records or ledger."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -27,6 +28,7 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, since: str | None = None, **_options: Any) -> None:
         chunks = rebuild(date(since) if since else None)
+        rebuild_targets()
         with snapshot_cursor() as cursor:
             ok, detail = rollup_agreement(cursor)
         self.stdout.write(f"{chunks} parts rebuilt; {detail}")

@@ -6,6 +6,7 @@ local paths in `safeguards`, betas, cache marks) never reaches the provider.
 
 import hashlib
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -56,7 +57,18 @@ def body_of(request: MessagesRequest, *, target: Target, model: Model, max_token
         body["stream"] = True
         if quirks.usage_option:
             body["stream_options"] = {"include_usage": True}
-    return msgspec.json.encode(body)
+    return msgspec.json.encode(_with_extra(body, target.extra_body))
+
+
+def _with_extra(body: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """`body` with the fields of `extra` that it does not have itself, inner objects likewise."""
+    for name, value in extra.items():
+        present = body.get(name)
+        if isinstance(present, dict) and isinstance(value, dict):
+            body[name] = _with_extra(dict(present), value)
+        elif name not in body:
+            body[name] = value
+    return body
 
 
 def url_of(target: Target) -> str:

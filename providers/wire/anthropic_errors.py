@@ -1,5 +1,6 @@
 """What the errors of Anthropic, and of servers that speak its format, mean for a request."""
 
+import re
 from collections.abc import Mapping
 
 import msgspec
@@ -9,6 +10,12 @@ from providers.wire.errors import context_overflow, error_parts, retry_after, sc
 
 OVERLOADED = "overloaded_error"
 NO_CREDIT = ("credit balance", "insufficient balance", "insufficient_quota", "billing_error")
+
+REFUSED_THINKING = re.compile(
+    r"invalid .?signature.? in .?thinking|.?signature.?.{0,40}thinking.{0,40}(?:invalid|not valid)|"
+    r"expected .?thinking.? or .?redacted_thinking"
+)
+"""Thinking that another server or another account has signed."""
 
 
 class _Envelope(msgspec.Struct):
@@ -82,6 +89,7 @@ def _requests_fault(status: int, kind: str, said: str, body: bytes, target: Targ
         retry=RetryClass.NEVER,
         upstream_status=status,
         body=scrub(body.decode("utf-8", "replace")).encode() if verbatim else None,
+        drop_reasoning=status == 400 and REFUSED_THINKING.search(said.lower()) is not None,
     )
 
 

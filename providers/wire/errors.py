@@ -37,10 +37,11 @@ _WITH_NUMBERS = (
     re.compile(r"prompt contains (?P<tokens>\d+) tokens.*model with (?P<limit>\d+) maximum context length"),
     re.compile(r"maximum prompt length is (?P<limit>\d+) but the request contains (?P<tokens>\d+) tokens"),
     re.compile(r"total number of tokens in the prompt cannot exceed (?P<limit>\d+) - received (?P<tokens>\d+)"),
+    re.compile(r"prompt too long:? (?P<tokens>\d+) tokens? exceeds[^0-9]*(?P<limit>\d+)"),
     re.compile(r"input \((?P<tokens>\d+) tokens\) is longer than the model's context length \(?(?P<limit>\d+)"),
 )
 _WITHOUT_NUMBERS = re.compile(
-    r"prompt is too long|context_length_exceeded|token_limit_exceeded|exceeds the context window|"
+    r"prompt (?:is )?too long|context_length_exceeded|token_limit_exceeded|exceeds the context window|"
     r"maximum context length|input is too long for (?:the )?requested model|too many input tokens|"
     r"exceeds the maximum number of tokens allowed|"
     r"expected maxlength|input tokens exceed|"

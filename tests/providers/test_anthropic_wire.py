@@ -220,9 +220,9 @@ def test_an_answer_without_blocks_is_content_once_it_ends() -> None:
 def test_the_open_thinking_block_is_known() -> None:
     watching = decoder()
     watching.feed(message_start())
-    watching.feed(event("content_block_start", index=3, content_block={"type": "thinking", "thinking": ""}))
-    assert watching.open_thinking_index == 3
-    watching.feed(event("content_block_stop", index=3))
+    watching.feed(event("content_block_start", index=0, content_block={"type": "thinking", "thinking": ""}))
+    assert watching.open_thinking_index == 0
+    watching.feed(event("content_block_stop", index=0))
     assert watching.open_thinking_index is None
 
 

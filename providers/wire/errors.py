@@ -55,6 +55,11 @@ _WITHOUT_NUMBERS = re.compile(
 # `max_tokens` on top of a prompt that fits: the client lowers it and repeats by itself.
 MAX_TOKENS_OVERFLOW = "input length and `max_tokens` exceed context limit"
 
+LIMITS = ("requests", "tokens")
+DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)(?:s|(?![\dm.])))?(?:(\d+)ms)?")
+"""`1m30s`, `12ms`, or plain seconds."""
+UNITS = (3600, 60, 1, 0.001)
+
 
 def scrub(text: str) -> str:
     """`text` with everything that looks like a credential replaced."""
@@ -108,8 +113,9 @@ def _message(error: Any, data: dict[str, Any]) -> str:
     return ""
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait that the answer's `headers` (lower-case names) ask for.
+def retry_after(headers: Mapping[str, str], error: Mapping[str, Any] | None = None) -> float | None:
+    """Seconds to wait that an answer asks for: in its `headers` (lower-case names), or else in its `error`
+    object, or by when a limit that is used up is lifted.
 
     A date is taken relative to the answer's own Date header, not to this machine's clock."""
     milliseconds = headers.get("retry-after-ms", "")
@@ -118,7 +124,37 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     value = headers.get("retry-after", "").strip()
     if value.replace(".", "", 1).isdecimal():
         return float(value)
+    told = _seconds_until(headers, value)
+    if told is None and error is not None:
+        told = _told_reset(headers, error)
+    return _used_up(headers) if told is None else told
+
+
+def _seconds_until(headers: Mapping[str, str], date: str) -> float | None:
     try:
-        return max(0.0, (parsedate_to_datetime(value) - parsedate_to_datetime(headers["date"])).total_seconds())
+        return max(0.0, (parsedate_to_datetime(date) - parsedate_to_datetime(headers["date"])).total_seconds())
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def _told_reset(headers: Mapping[str, str], error: Mapping[str, Any]) -> float | None:
+    """`resets_in_seconds`, or `resets_at` (Unix seconds), as OpenAI tells of a limit of usage."""
+    seconds, moment = error.get("resets_in_seconds"), error.get("resets_at")
+    if isinstance(seconds, int | float):
+        return max(0.0, float(seconds))
+    try:
+        now = parsedate_to_datetime(headers["date"]).timestamp()
+    except (ValueError, KeyError, TypeError):
+        return None
+    return max(0.0, moment - now) if isinstance(moment, int | float) else None
+
+
+def _used_up(headers: Mapping[str, str]) -> float | None:
+    """The longest wait for a limit of which nothing remains."""
+    waits = []
+    for name in LIMITS:
+        if headers.get(f"x-ratelimit-remaining-{name}") == "0":
+            told = DURATION.fullmatch(headers.get(f"x-ratelimit-reset-{name}", ""))
+            if told is not None and any(told.groups()):
+                waits.append(sum(float(part or 0) * unit for part, unit in zip(told.groups(), UNITS, strict=True)))
+    return max(waits, default=None)

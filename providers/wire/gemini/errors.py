@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from providers.types import RetryClass, Target, UpstreamFailure
-from providers.wire.errors import MAX_TEXT, context_overflow, retry_after, scrub
+from providers.wire.errors import MAX_TEXT, context_overflow, error_parts, retry_after, scrub
 
 BAD_KEY = re.compile(r"api_key_invalid|api key not valid|api key expired|api_key_service_blocked")
 NO_SERVICE = re.compile(r"location is not supported|billing|free tier is not available|not been used in project")
@@ -91,7 +91,7 @@ def status_of(body: bytes) -> Status | None:
 
 def failure_of_answer(status: int, headers: Mapping[str, str], body: bytes, *, target: Target) -> UpstreamFailure:
     """What a non-2xx answer means."""
-    told = status_of(body) or Status(message=_plain(body))
+    told = status_of(body) or Status(message=error_parts(body)[1] or _plain(body))
     wait = retry_after(headers)
     return _failure(status, told, told.wait if wait is None else wait, target)
 

@@ -162,7 +162,7 @@ def _error_object(body: bytes) -> dict[str, object]:
 
 def _wait(headers: Mapping[str, str], body: bytes) -> float | None:
     """Seconds to wait, from the headers or else from the words."""
-    told = retry_after(headers)
+    told = retry_after(headers, _error_object(body))
     if told is not None:
         return told
     found = WAIT.search(body[: 16 * MAX_TEXT].decode("utf-8", "replace"))

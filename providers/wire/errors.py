@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from providers.types import RetryClass, Target, UpstreamFailure
+
 MAX_TEXT = 500
 
 # Providers quote a part of the key they refuse.
@@ -53,6 +55,13 @@ _WITHOUT_NUMBERS = re.compile(
 )
 # `max_tokens` on top of a prompt that fits: the client lowers it and repeats by itself.
 MAX_TOKENS_OVERFLOW = "input length and `max_tokens` exceed context limit"
+
+
+def broken_answer(target: Target, what: str, *, again: bool = False) -> UpstreamFailure:
+    """An answer that is none of its wire: `what` completes "The provider X …". `again`: the same target
+    may do better the next time."""
+    retry = RetryClass.SAME_TARGET if again else RetryClass.NEXT_TARGET
+    return UpstreamFailure(500, "api_error", f"The provider {target.provider} {what}.", retry=retry)
 
 
 def scrub(text: str) -> str:

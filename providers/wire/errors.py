@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from providers.types import RetryClass, Target, UpstreamFailure
+
 MAX_TEXT = 500
 
 # Providers quote a part of the key they refuse.
@@ -59,6 +61,13 @@ LIMITS = ("requests", "tokens")
 DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)(?:s|(?![\dm.])))?(?:(\d+)ms)?")
 """`1m30s`, `12ms`, or plain seconds."""
 UNITS = (3600, 60, 1, 0.001)
+
+
+def broken_answer(target: Target, what: str, *, again: bool = False) -> UpstreamFailure:
+    """An answer that is none of its wire: `what` completes "The provider X …". `again`: the same target
+    may do better the next time."""
+    retry = RetryClass.SAME_TARGET if again else RetryClass.NEXT_TARGET
+    return UpstreamFailure(500, "api_error", f"The provider {target.provider} {what}.", retry=retry)
 
 
 def scrub(text: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import replace
 import msgspec
 
 from providers.types import RetryClass, Target, UpstreamFailure
-from providers.wire.errors import error_parts, retry_after
+from providers.wire.errors import broken_answer, error_parts, retry_after
 from providers.wire.openai_chat import errors as usual
 
 STATUSES = {
@@ -43,8 +43,6 @@ OPERATORS = re.compile(
     r"(?:model|streaming)[^.]{0,40} (?:is not|isn.t|not) (?:supported|available)"
 )
 ENDING = re.compile(r"(?:exception|error|fault)$")
-
-broken_answer = usual.broken_answer
 
 
 def failure_of_answer(status: int, headers: Mapping[str, str], body: bytes, *, target: Target) -> UpstreamFailure:

@@ -103,13 +103,6 @@ def failure_in_stream(body: bytes, *, target: Target) -> UpstreamFailure:
     return _failure(code, told, told.wait, target)
 
 
-def broken_answer(target: Target, what: str, *, again: bool = False) -> UpstreamFailure:
-    """An answer that is none of this wire: `what` completes "The provider X …". `again`: the same
-    target may do better the next time."""
-    retry = RetryClass.SAME_TARGET if again else RetryClass.NEXT_TARGET
-    return UpstreamFailure(500, "api_error", f"The provider {target.provider} {what}.", retry=retry)
-
-
 def _failure(status: int, told: Status, wait: float | None, target: Target) -> UpstreamFailure:
     said = scrub(told.message)[:MAX_TEXT]
     words = f"{told.message} {told.reasons} {told.status}".lower()

@@ -1,10 +1,12 @@
 """One answer of a provider, streamed or whole: its blocks, its usage, and how it ended."""
 
 from providers.types import Target, UpstreamFailure, Usage
+from providers.wire.blocks import UNNAMED, Blocks
+from providers.wire.emitters import Emitter
+from providers.wire.errors import broken_answer
 from providers.wire.openai_chat.assembler import BlockAssembler
 from providers.wire.openai_chat.chunks import Choice, Chunk, update_usage, usage_of
-from providers.wire.openai_chat.emitters import Emitter
-from providers.wire.openai_chat.errors import broken_answer, failure_in_stream
+from providers.wire.openai_chat.errors import failure_in_stream
 from providers.wire.openai_chat.quirks import quirks_of
 from providers.wire.openai_chat.tools import original_names
 from providers.wire.request import MessagesRequest
@@ -19,14 +21,14 @@ STOP_REASONS = {
 }
 """translation.md 1.6. Every other reason means tool_use or end_turn, by what the answer holds."""
 FAILED = frozenset({"error", "network_error", "abort", "cancelled", "insufficient_system_resource"})
-UNNAMED = "unnamed_tool"
 
 
 class Answer:
     def __init__(self, emitter: Emitter, *, request: MessagesRequest, target: Target) -> None:
         tools = request.tools
-        self.blocks = BlockAssembler(
-            emitter,
+        self.blocks = Blocks(emitter)
+        self.assembler = BlockAssembler(
+            self.blocks,
             names=original_names(request),
             fallback_name=tools[0].name if len(tools) == 1 else UNNAMED,
         )
@@ -36,6 +38,10 @@ class Answer:
         self._target = target
         self._quirks = quirks_of(target.kind)
         self._matched: object = None
+
+    @property
+    def place(self) -> object:
+        return self.assembler.place
 
     def add(self, chunk: Chunk, data: bytes) -> UpstreamFailure | None:
         """Take over `chunk`, which was read from `data`. A failure when it reports an error."""
@@ -52,7 +58,7 @@ class Answer:
     def _add_choice(self, choice: Choice) -> UpstreamFailure | None:
         delta = choice.delta or choice.message
         if delta is not None:
-            self.blocks.add(delta)
+            self.assembler.add(delta)
         if choice.finish_reason:
             self.finish_reason = choice.finish_reason
             self._matched = choice.stop_reason or choice.matched_stop
@@ -62,8 +68,8 @@ class Answer:
 
     def end(self) -> tuple[str, str | None]:
         """Close the last block: Anthropic's (stop_reason, stop_sequence)."""
-        self.blocks.finish()
-        reason = "refusal" if self.blocks.refused else STOP_REASONS.get(self.finish_reason or "")
+        self.assembler.finish()
+        reason = "refusal" if self.assembler.refused else STOP_REASONS.get(self.finish_reason or "")
         if reason is not None:
             return reason, None
         if self.blocks.called:

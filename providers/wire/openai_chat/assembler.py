@@ -10,12 +10,8 @@ from typing import Any
 
 import msgspec
 
+from providers.wire.blocks import TEXT, THINKING, TOOL, Blocks, Prose
 from providers.wire.openai_chat.chunks import Delta, Function, ToolCall, reasoning_of
-from providers.wire.openai_chat.emitters import Emitter
-
-TEXT = "text"
-THINKING = "thinking"
-TOOL = "tool"
 
 
 class _Call:
@@ -50,22 +46,18 @@ class _Call:
 
 
 class BlockAssembler:
-    """Gets deltas, drives an emitter. `names` turns functions' names back into the tools';
+    """Gets deltas, writes blocks. `names` turns functions' names back into the tools';
     `fallback_name` is for a call that never gets one."""
 
-    def __init__(self, emitter: Emitter, *, names: Mapping[str, str], fallback_name: str) -> None:
-        self._emitter = emitter
+    def __init__(self, blocks: Blocks, *, names: Mapping[str, str], fallback_name: str) -> None:
+        self._blocks = blocks
         self._names = names
         self._fallback_name = fallback_name
         self._calls: list[_Call] = []
         self._queue: list[_Call] = []
-        """Calls that are not closed; the first one's block is open when `open` is TOOL."""
-        self._blank = ""
-        self._held: list[tuple[str, str]] = []
-        self.open: str | None = None
-        self.called = False
+        """Calls that are not closed; the first one's block is open when a tool's block is."""
+        self._held: list[tuple[Prose, str]] = []
         self.refused = False
-        self.chars = 0
 
     def add(self, delta: Delta) -> None:
         """Take the deltas of one chunk, reasoning first, calls last."""
@@ -87,7 +79,7 @@ class BlockAssembler:
         while self._queue:
             self._close_first_call()
         self._write_held()
-        self._close_block()
+        self._blocks.close()
 
     @property
     def is_whole(self) -> bool:
@@ -95,13 +87,13 @@ class BlockAssembler:
         return all(call.is_complete for call in self._queue)
 
     @property
-    def takes_text(self) -> bool:
-        """Whether a text block is open and nothing waits, so that more text just goes on."""
-        return self.open is TEXT and not self._queue and not self._held
+    def place(self) -> object:
+        """The kind of the block that more of its text may go to as it is: nothing waits."""
+        return None if self._queue or self._held else self._blocks.open
 
     # -- text and reasoning
 
-    def _say(self, kind: str, text: str) -> None:
+    def _say(self, kind: Prose, text: str) -> None:
         if self._queue:
             self._advance(text_waits=True)
         if self._queue:
@@ -110,37 +102,12 @@ class BlockAssembler:
             return
         if self._held:
             self._write_held()
-        self._write(kind, text)
+        self._blocks.say(kind, text)
 
     def _write_held(self) -> None:
         held, self._held = self._held, []
         for kind, text in held:
-            self._write(kind, text)
-
-    def _write(self, kind: str, text: str) -> None:
-        if self.open is not kind:
-            text = self._blank + text if kind is TEXT else text
-            if kind is TEXT and text.isspace():
-                # Anthropic refuses blank blocks when they come back: open one for real text only.
-                self._blank = text
-                return
-            self._open_block(kind)
-        self.chars += len(text)
-        self._emitter.piece(text)
-
-    def _open_block(self, kind: str) -> None:
-        self._close_block()
-        self._blank = ""
-        self.open = kind
-        if kind is TEXT:
-            self._emitter.open_text()
-        elif kind is THINKING:
-            self._emitter.open_thinking()
-
-    def _close_block(self) -> None:
-        if self.open is not None:
-            self._emitter.close()
-            self.open = None
+            self._blocks.say(kind, text)
 
     # -- tool calls
 
@@ -152,7 +119,7 @@ class BlockAssembler:
         if call not in self._queue:
             return  # closed already: its arguments were complete
         if arguments:
-            self.chars += len(arguments)
+            self._blocks.chars += len(arguments)
             call.add(arguments)
         self._advance(text_waits=False)
 
@@ -190,14 +157,12 @@ class BlockAssembler:
             self._close_first_call()
 
     def _emit(self, call: _Call) -> None:
-        if self.open is not TOOL:
-            self._open_block(TOOL)
-            self.called = True
+        if self._blocks.open is not TOOL:
             name = call.name or self._fallback_name
-            self._emitter.open_tool(self._names.get(name, name))
+            self._blocks.begin_tool(self._names.get(name, name))
         if call.streams:
             for piece in call.waiting:
-                self._emitter.piece(piece)
+                self._blocks.emitter.piece(piece)
             call.waiting = []
 
     def _close_first_call(self) -> None:
@@ -208,8 +173,8 @@ class BlockAssembler:
         if not call.streams:
             text = unwrapped(call.arguments)
             if text:
-                self._emitter.piece(text)
-        self._close_block()
+                self._blocks.emitter.piece(text)
+        self._blocks.close()
 
 
 def _json_text(arguments: Any) -> str:

@@ -49,12 +49,6 @@ def failure_in_stream(body: bytes, *, target: Target) -> UpstreamFailure:
     return failure_of_answer(status, {}, body, target=target)
 
 
-def broken_answer(target: Target, what: str) -> UpstreamFailure:
-    """An answer that is none of this wire: `what` completes "The provider X …"."""
-    message = f"The provider {target.provider} {what}."
-    return UpstreamFailure(500, "api_error", message, retry=RetryClass.NEXT_TARGET)
-
-
 def _requests_fault(status: int, kind: str, said: str, words: str, target: Target) -> UpstreamFailure | None:
     """The request itself is refused: no other target of the model would take it."""
     overflow = None

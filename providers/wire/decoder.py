@@ -14,7 +14,9 @@ from providers.wire.base import DecodedResponse
 from providers.wire.blocks import THINKING, Blocks
 from providers.wire.emitters import MessageEmitter, SseEmitter, message_object, new_message_id
 from providers.wire.errors import broken_answer
+from providers.wire.request import MessagesRequest
 from providers.wire.runs import Run, TextRuns
+from providers.wire.shown import shown_usage, stop_details
 from providers.wire.sse import EventTooLarge, SseParser, parsed
 
 MAX_HEAD = 16 * 1024 * 1024
@@ -39,7 +41,10 @@ class AnswerDecoder:
     """`message_start` leaves together with the first block's start, so that nothing is sent before
     there is content."""
 
-    def __init__(self, answer: Answer, *, emitter: SseEmitter, target: Target, runs: TextRuns) -> None:
+    def __init__(
+        self, answer: Answer, *, emitter: SseEmitter, request: MessagesRequest, target: Target, runs: TextRuns
+    ) -> None:
+        self._request = request
         self._target = target
         self._emitter = emitter
         self._blocks = answer.blocks
@@ -61,7 +66,8 @@ class AnswerDecoder:
 
     def _end(self, stop_reason: str, stop_sequence: str | None = None, **details: Any) -> None:
         """The answer's regular end."""
-        self._emitter.stop(stop_reason, stop_sequence, self.usage, **details)
+        usage = shown_usage(self.usage, self._request, self._blocks.chars)
+        self._emitter.stop(stop_reason, stop_sequence, usage, **stop_details(stop_reason, details))
         self.stop_reason = stop_reason
         self.finished = True
 
@@ -88,8 +94,10 @@ class AnswerDecoder:
 class SseDecoder(AnswerDecoder):
     """Of a stream of server-sent events. Bytes may be cut anywhere."""
 
-    def __init__(self, answer: Answer, *, emitter: SseEmitter, target: Target, runs: TextRuns) -> None:
-        super().__init__(answer, emitter=emitter, target=target, runs=runs)
+    def __init__(
+        self, answer: Answer, *, emitter: SseEmitter, request: MessagesRequest, target: Target, runs: TextRuns
+    ) -> None:
+        super().__init__(answer, emitter=emitter, request=request, target=target, runs=runs)
         self._parser = SseParser()
         self._part = b""
         """The event at hand, as it came."""
@@ -167,6 +175,7 @@ def decoded_message(
     emitter: MessageEmitter,
     answer: Answer,
     *,
+    request: MessagesRequest,
     model: Model,
     stop_reason: str,
     stop_sequence: str | None,
@@ -179,10 +188,10 @@ def decoded_message(
         content=emitter.content,
         stop_reason=stop_reason,
         stop_sequence=stop_sequence,
-        usage=answer.usage,
+        usage=shown_usage(answer.usage, request, answer.blocks.chars),
     )
     return DecodedResponse(
-        body=msgspec.json.encode({**message, **(details or {})}),
+        body=msgspec.json.encode({**message, **stop_details(stop_reason, details)}),
         usage=answer.usage,
         stop_reason=stop_reason,
         output_chars=answer.blocks.chars,

@@ -68,7 +68,7 @@ class ConverseStreamDecoder(AnswerDecoder):
         self._size = 0
         self._has_usage = False
         self._passed = 0
-        super().__init__(self._answer, emitter=emitter, target=target, runs=TextRuns(PADDING))
+        super().__init__(self._answer, emitter=emitter, request=request, target=target, runs=TextRuns(PADDING))
 
     def feed(self, data: bytes) -> bytes:
         if self._is_over() or not data:

@@ -21,7 +21,7 @@ class CohereStreamDecoder(SseDecoder):
     def __init__(self, *, request: MessagesRequest, target: Target, model: Model) -> None:
         emitter = SseEmitter(model_name=model.name, signature=signature(target, model))
         self._answer = Answer(emitter, request=request, target=target, model=model)
-        super().__init__(self._answer, emitter=emitter, target=target, runs=TextRuns())
+        super().__init__(self._answer, emitter=emitter, request=request, target=target, runs=TextRuns())
 
     def _event(self, name: str, payload: bytes) -> None:  # noqa: ARG002  the event names itself
         if not payload.startswith(b"{"):

@@ -36,7 +36,13 @@ def decoded_response(body: bytes, *, request: MessagesRequest, target: Target, m
     if not isinstance(ending, Ending):
         raise UpstreamError(ending)
     return decoded_message(
-        emitter, answer, model=model, stop_reason=ending.stop_reason, stop_sequence=None, details=ending.details
+        emitter,
+        answer,
+        request=request,
+        model=model,
+        stop_reason=ending.stop_reason,
+        stop_sequence=None,
+        details=ending.details,
     )
 
 

@@ -24,7 +24,7 @@ class GeminiStreamDecoder(SseDecoder):
         emitter = SseEmitter(model_name=model.name, signature=signature(target, model))
         self._answer = Answer(emitter, request=request, target=target, model=model)
         self._passed = b""
-        super().__init__(self._answer, emitter=emitter, target=target, runs=TextRuns(COUNTS))
+        super().__init__(self._answer, emitter=emitter, request=request, target=target, runs=TextRuns(COUNTS))
 
     def _note_passed(self, run: Run, events: bytes) -> None:
         self._passed = events[: run.end]

@@ -8,6 +8,7 @@ from typing import Any
 
 from providers.types import Model, Target
 from providers.wire.openai_chat.cache import CacheMarks, is_marked
+from providers.wire.openai_chat.details import opened
 from providers.wire.openai_chat.history import PARAGRAPH, Block, Turn, content_of
 from providers.wire.openai_chat.quirks import Quirks
 from providers.wire.openai_chat.reasoning import is_own_reasoning
@@ -75,6 +76,8 @@ class MessageWriter:
         field = self._quirks.reasoning_field
         if field and (reasoning := self._own_reasoning(turn, called=bool(calls))):
             message[field] = reasoning
+        if self._quirks.replays_details and (details := self._own_details(turn)):
+            message["reasoning_details"] = details
         if calls:
             message["tool_calls"] = calls
         self._messages.append(message)
@@ -97,6 +100,10 @@ class MessageWriter:
         # DeepSeek and Kimi answer 400 when the reasoning before a call is missing; a space satisfies them.
         demanded = called and self._thinking and self._quirks.demands_reasoning
         return PARAGRAPH.join(texts) or (" " if demanded else "")
+
+    def _own_details(self, turn: Turn) -> list[dict[str, Any]]:
+        signed = [block.signature for block in turn.blocks if block.type == "thinking"]
+        return [detail for signature in signed for detail in opened(signature, self._target)]
 
     def _user_turn(self, turn: Turn) -> None:
         results = {block.tool_use_id: block for block in turn.blocks if block.type == "tool_result"}

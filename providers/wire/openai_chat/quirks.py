@@ -38,6 +38,8 @@ class Quirks:
     """Models whose names match can be told not to think (`none`), and nothing else; "": none."""
     reasoning_field: Literal["", "reasoning_content", "reasoning"] = ""
     """Where an assistant's message holds the reasoning that the provider wants back; "": nowhere."""
+    replays_details: bool = False
+    """Tells what stands behind its reasoning (`reasoning_details`), and wants that back."""
     demands_reasoning: bool = False
     """Answers 400 when the reasoning before a call is missing."""
     keeps_thinking: bool = False
@@ -98,6 +100,7 @@ QUIRKS: dict[str, Quirks] = {
         reasoning_models="",
         efforts=("minimal", "low", "medium", "high", "xhigh"),
         top_k=True,
+        replays_details=True,
         cache_marks=r"anthropic/|google/gemini|minimax/|z-ai/glm",
     ),
     "deepseek": Quirks(

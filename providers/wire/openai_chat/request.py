@@ -72,14 +72,21 @@ def _limits(request: MessagesRequest, target: Target, model: Model, quirks: Quir
     limit = min(max_tokens, model.max_output or max_tokens)
     if quirks.most_unstreamed is not None and not request.stream:
         limit = min(limit, quirks.most_unstreamed)
-    fields: dict[str, Any] = {name: limit}
-    stops = request.value("stop_sequences")
-    refuses = reasoning or (quirks.no_stops and re.search(quirks.no_stops, target.actual_model))
-    if isinstance(stops, list) and not refuses:
-        sent = [stop for stop in stops if isinstance(stop, str) and stop][:MAX_STOPS]
-        if sent:
-            fields["stop"] = sent
-    return fields
+    sent, _ = stops_of(request, target)
+    return {name: limit, "stop": sent} if sent else {name: limit}
+
+
+def stops_of(request: MessagesRequest, target: Target) -> tuple[list[str], list[str]]:
+    """The stop sequences that the provider looks for, and those that the decoder has to look for: some
+    models refuse them, and nobody takes more than a few."""
+    told = request.value("stop_sequences")
+    stops = [stop for stop in told if isinstance(stop, str) and stop] if isinstance(told, list) else []
+    if not stops:
+        return [], []
+    quirks, name = quirks_of(target.kind), target.actual_model
+    if is_openai_reasoning(target.kind, name) or (quirks.no_stops and re.search(quirks.no_stops, name)):
+        return [], stops
+    return stops[:MAX_STOPS], stops[MAX_STOPS:]
 
 
 def _sampling(request: MessagesRequest, target: Target, model: Model, quirks: Quirks) -> dict[str, Any]:

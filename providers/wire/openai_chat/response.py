@@ -18,12 +18,14 @@ from providers.wire.request import MessagesRequest
 def decoded_response(body: bytes, *, request: MessagesRequest, target: Target, model: Model) -> DecodedResponse:
     """Raises UpstreamError when `body` is no answer: an error, HTML, or JSON of another shape."""
     emitter = MessageEmitter(signature=signature(target, model))
-    answer = Answer(emitter, request=request, target=target)
+    answer = Answer(emitter, request=request, target=target, model=model)
     failure = answer.add(_chunk(body, target), body)
     if failure is not None:
         raise UpstreamError(failure)
     stop_reason, stop_sequence = answer.end()
-    return decoded_message(emitter, answer, model=model, stop_reason=stop_reason, stop_sequence=stop_sequence)
+    return decoded_message(
+        emitter, answer, request=request, model=model, stop_reason=stop_reason, stop_sequence=stop_sequence
+    )
 
 
 def _chunk(body: bytes, target: Target) -> Chunk:

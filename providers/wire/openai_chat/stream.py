@@ -22,8 +22,8 @@ class OpenAIChatStreamDecoder(SseDecoder):
 
     def __init__(self, *, request: MessagesRequest, target: Target, model: Model) -> None:
         emitter = SseEmitter(model_name=model.name, signature=signature(target, model))
-        self._answer = Answer(emitter, request=request, target=target)
-        super().__init__(self._answer, emitter=emitter, target=target, runs=TextRuns(NOISE))
+        self._answer = Answer(emitter, request=request, target=target, model=model)
+        super().__init__(self._answer, emitter=emitter, request=request, target=target, runs=TextRuns(NOISE))
 
     def _event(self, name: str, payload: bytes) -> None:
         if payload == DONE:

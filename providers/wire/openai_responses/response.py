@@ -24,7 +24,9 @@ def decoded_response(body: bytes, *, request: MessagesRequest, target: Target, m
     if failure is not None:
         raise UpstreamError(failure)
     stop_reason, stop_sequence = answer.stop_reason()
-    return decoded_message(emitter, answer, model=model, stop_reason=stop_reason, stop_sequence=stop_sequence)
+    return decoded_message(
+        emitter, answer, request=request, model=model, stop_reason=stop_reason, stop_sequence=stop_sequence
+    )
 
 
 def _response(body: bytes, target: Target) -> dict[str, Any]:

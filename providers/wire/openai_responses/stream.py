@@ -31,7 +31,7 @@ class OpenAIResponsesStreamDecoder(SseDecoder):
         emitter = SseEmitter(model_name=model.name, signature="")
         self._answer = Answer(emitter, request=request, target=target, model=model)
         self._items = self._answer.items
-        super().__init__(self._answer, emitter=emitter, target=target, runs=TextRuns(NOISE))
+        super().__init__(self._answer, emitter=emitter, request=request, target=target, runs=TextRuns(NOISE))
 
     def _event(self, name: str, payload: bytes) -> None:  # noqa: ARG002  the event names itself
         if payload == DONE or not payload:

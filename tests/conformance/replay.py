@@ -42,6 +42,22 @@ provider = "{provider}"
 actual_model = "{actual}"
 cost = {{ input = "1", output = "5", cache_read = "0.1", cache_write = "1.25" }}
 """
+TWO_TARGETS = """
+[[models]]
+name = "two-targets"
+max_output = 32000
+tools = true
+input = "3"
+output = "15"
+[[models.mappings]]
+provider = "groq-openai-chat"
+actual_model = "first"
+priority = 1
+[[models.mappings]]
+provider = "anthropic-anthropic"
+actual_model = "second"
+priority = 2
+"""
 BASES = {"openai_chat": "/v1", "openai_responses": "/v1", "gemini": "/v1beta"}
 """What a base URL of the format has after its host."""
 
@@ -54,6 +70,8 @@ class Answer:
     content_type: str = "application/json"
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
+    hold_before: int | None = None
+    """The number of a piece that is not sent until the server is told to `resume`."""
 
     def encoded(self) -> bytes:
         size = sum(map(len, self.pieces))
@@ -77,6 +95,7 @@ class ReplayServer:
         self.asked: list[Asked] = []
         self.port = 0
         self._answers: list[Answer] = []
+        self._resume: asyncio.Event | None = None
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -100,8 +119,13 @@ class ReplayServer:
         self._answers = list(answers)
         self.asked.clear()
 
+    def resume(self) -> None:
+        assert self._loop is not None
+        assert self._resume is not None
+        self._loop.call_soon_threadsafe(self._resume.set)
+
     async def _serve(self) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        self._loop, self._stop, self._resume = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
         server = await asyncio.start_server(self._connected, "127.0.0.1", 0, limit=2**20)
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
@@ -125,7 +149,11 @@ class ReplayServer:
         self.asked.append(Asked(head[0].split()[1], headers, json.loads(body) if body else None))
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         writer.write(answer.encoded())
-        for piece in answer.pieces:
+        for number, piece in enumerate(answer.pieces):
+            if number == answer.hold_before:
+                assert self._resume is not None
+                await self._resume.wait()
+                self._resume.clear()
             writer.write(piece)
             await writer.drain()
             await asyncio.sleep(0)
@@ -179,4 +207,4 @@ class Stage:
             )
             public = model_of(recording)
             models[public] = MODEL.format(name=public, provider=name, actual=recording.model)
-        return "".join((*providers.values(), *models.values()))
+        return "".join((*providers.values(), *models.values(), TWO_TARGETS))

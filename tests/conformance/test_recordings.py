@@ -17,7 +17,7 @@ from tests.conformance.oracles import anthropic, bedrock, cohere, gemini, openai
 from tests.conformance.recordings import EXCEPTIONS, Recording, files, name_of, read, recordings
 from tests.conformance.replay import PRICES, Answer, Stage, model_of
 from tests.conformance.requests import DOCUMENT, asking
-from tests.conformance.told import Counts, Told, received, steps
+from tests.conformance.told import Counts, Told, received, steps, without_ids
 
 ORACLES: dict[str, ModuleType] = {
     "openai_chat": openai_chat,
@@ -59,17 +59,6 @@ def stream_of(recording: Recording, body: bytes, cuts: list[int] | None = None) 
     pieces = tuple(body[start:end] for start, end in zip(starts, ends, strict=True))
     kind = "application/vnd.amazon.eventstream" if recording.format == "bedrock" else "text/event-stream"
     return Answer(pieces, kind)
-
-
-def without_ids(message: dict[str, Any]) -> dict[str, Any]:
-    """`message` without what is made up anew for each answer, and what is null. OpenAI encrypts the same
-    reasoning anew every time that it tells it."""
-    text = json.dumps({name: value for name, value in message.items() if name != "id" and value is not None})
-    text = re.sub(r"gAAAAA[-_=A-Za-z0-9]{20,}", "encrypted", text)
-    fresh = re.compile(r"(?:toolu_|srvtoolu_ccm)[0-9a-f]{20,24}")
-    names: dict[str, str] = {}
-    stable: dict[str, Any] = json.loads(fresh.sub(lambda found: names.setdefault(found[0], f"id-{len(names)}"), text))
-    return stable
 
 
 def check(told: Told, message: dict[str, Any]) -> None:
@@ -138,6 +127,7 @@ def test_nothing_is_lost(stage: Stage, client: Client, recording: Recording) -> 
         with pytest.raises(sdk.APIStatusError) as raised:
             client.streamed(**body)
         assert told.failure[:60] in str(raised.value)
+        assert len(stage.server.asked) in {1, 2}, "once more where nothing was said yet"
         return
     streamed = client.streamed(**body)
     check(told, streamed)

@@ -1,6 +1,8 @@
 """What an answer says, in terms that no format owns: what a recording tells, by a plain reading of
 it, and what the client has received, are held against each other in these terms."""
 
+import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -93,3 +95,14 @@ def received(message: dict[str, Any]) -> Told:
 
 def target_of(citation: dict[str, Any]) -> str:
     return str(citation.get("url") or citation.get("cited_text") or "")
+
+
+def without_ids(message: dict[str, Any]) -> dict[str, Any]:
+    """`message` without what is made up anew for each answer, and what is null. OpenAI encrypts the same
+    reasoning anew every time that it tells it."""
+    text = json.dumps({name: value for name, value in message.items() if name != "id" and value is not None})
+    text = re.sub(r"gAAAAA[-_=A-Za-z0-9]{20,}", "encrypted", text)
+    fresh = re.compile(r"(?:toolu_|srvtoolu_ccm)[0-9a-f]{20,24}")
+    names: dict[str, str] = {}
+    stable: dict[str, Any] = json.loads(fresh.sub(lambda found: names.setdefault(found[0], f"id-{len(names)}"), text))
+    return stable

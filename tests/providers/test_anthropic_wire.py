@@ -419,13 +419,6 @@ def test_a_whole_answer_keeps_its_bytes_but_for_the_model() -> None:
     assert decoded.output_chars == 2 + len('{"a":1}')
 
 
-def test_a_recorded_whole_answer(recordings: Path) -> None:
-    body = (recordings / "vercel__ai" / "anthropic" / "anthropic-web-fetch-tool.error.json").read_bytes()
-    decoded = whole(body)
-    assert json.loads(decoded.body) == json.loads(body) | {"model": MODEL.name}
-    assert decoded.usage.output_tokens == json.loads(body)["usage"]["output_tokens"]
-
-
 @pytest.mark.parametrize(
     ("body", "status"),
     [

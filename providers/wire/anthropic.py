@@ -17,13 +17,13 @@ from msgspec import Raw
 from providers.errors import UpstreamError
 from providers.kinds import DEMO
 from providers.types import Model, Target, UpstreamFailure, Usage
-from providers.wire.anthropic_errors import broken_answer, failure_in_stream, failure_of_answer
+from providers.wire.anthropic_errors import failure_in_stream, failure_of_answer
 from providers.wire.anthropic_stream import AnthropicStreamDecoder, renamed
 from providers.wire.anthropic_usage import NO_USAGE, update_usage
 from providers.wire.base import DecodedResponse, OutboundRequest
 from providers.wire.claude import changes_for_claude, fitting_budget
 from providers.wire.compatible import changes_for
-from providers.wire.errors import error_parts
+from providers.wire.errors import broken_answer, error_parts
 from providers.wire.foreign import without_foreign_blocks
 from providers.wire.request import MessagesRequest
 

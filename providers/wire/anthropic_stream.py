@@ -10,9 +10,9 @@ import msgspec
 from msgspec import Raw
 
 from providers.types import Target, UpstreamFailure, Usage
-from providers.wire.anthropic_errors import broken_answer, failure_in_stream
+from providers.wire.anthropic_errors import failure_in_stream
 from providers.wire.anthropic_usage import NO_USAGE, update_usage
-from providers.wire.errors import error_parts
+from providers.wire.errors import broken_answer, error_parts
 from providers.wire.sse import MAX_EVENT_BYTES, render
 
 MESSAGE_STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'

@@ -57,6 +57,11 @@ _WITHOUT_NUMBERS = re.compile(
 # `max_tokens` on top of a prompt that fits: the client lowers it and repeats by itself.
 MAX_TOKENS_OVERFLOW = "input length and `max_tokens` exceed context limit"
 
+NO_FUNDS = re.compile(
+    r"insufficient_quota|insufficient[ _]balance|insufficient credits|exceeded your current quota|"
+    r"credit balance|billing"
+)
+"""Said of the operator's account."""
 LIMITS = ("requests", "tokens")
 DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)(?:s|(?![\dm.])))?(?:(\d+)ms)?")
 """`1m30s`, `12ms`, or plain seconds."""

@@ -11,8 +11,8 @@ Body = dict[str, Any]
 def anthropic_request(recording: Recording) -> Body:
     """The request in Anthropic's format that means what the recorded one does."""
     readers = {"openai_chat": _chat, "openai_responses": _responses, "gemini": _gemini, "cohere": _chat}
-    readers |= {"bedrock": _bedrock, "anthropic": dict}
-    body = readers[recording.format](recording.asked)
+    readers["bedrock"] = _bedrock
+    body = recording.asked if recording.format == "anthropic" else readers[recording.format](recording.asked)
     return {"max_tokens": 4096, **body, "model": "public-model"}
 
 

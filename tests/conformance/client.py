@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import httpx
+import httpx2
 from anthropic import Anthropic
 from anthropic.lib.streaming._beta_messages import accumulate_event
 from anthropic.types.beta import BetaMessage, BetaRawMessageStreamEvent
@@ -28,7 +28,7 @@ class Client:
                 EVENT.validate_python(event.to_dict())
             kinds.append(event.type)
             snapshot = accumulate_event(
-                event=event, current_snapshot=snapshot, json_bufs=buffers, request_headers=httpx.Headers()
+                event=event, current_snapshot=snapshot, json_bufs=buffers, request_headers=httpx2.Headers()
             )
         problem = problem_of(kinds)
         assert problem is None, problem

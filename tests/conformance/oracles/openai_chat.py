@@ -39,7 +39,8 @@ def _read(answer: Told, part: dict[str, Any], calls: dict[Any, dict[str, str]]) 
     thought = "".join(detail.get("text") or detail.get("summary") or "" for detail in details)
     answer.say("thinking", thought or part.get("reasoning_content") or part.get("reasoning") or "")
     content = part.get("content") or ""
-    for piece in content if isinstance(content, list) else [{"type": "text", "text": content}]:
+    pieces: list[dict[str, Any]] = content if isinstance(content, list) else [{"type": "text", "text": content}]
+    for piece in pieces:
         if piece["type"] == "thinking":
             answer.say("thinking", "".join(item["text"] for item in piece["thinking"]))
         else:
@@ -71,7 +72,8 @@ def counts(usage: dict[str, Any], kind: str) -> Counts:
 def whole(body: bytes) -> bytes:
     """The answer that is not streamed and says what the stream `body` says."""
     message: dict[str, Any] = {"role": "assistant", "content": ""}
-    finish, usage, more = None, None, {}
+    finish, usage = None, None
+    more: dict[str, Any] = {}
     calls: dict[int, dict[str, Any]] = {}
     for _, chunk in payloads(body):
         for choice in chunk.get("choices") or []:

@@ -9,7 +9,7 @@ conversation (`foreign`). Changed in an answer: `message.model`, which names the
 
 import functools
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 from msgspec import Raw
@@ -17,12 +17,13 @@ from msgspec import Raw
 from providers.errors import UpstreamError
 from providers.kinds import DEMO
 from providers.types import Model, Target, UpstreamFailure, Usage
-from providers.wire.anthropic_errors import broken_answer, failure_in_stream, failure_of_answer
+from providers.wire.anthropic_errors import failure_in_stream, failure_of_answer
 from providers.wire.anthropic_stream import AnthropicStreamDecoder, renamed
 from providers.wire.anthropic_usage import NO_USAGE, update_usage
 from providers.wire.base import DecodedResponse, OutboundRequest
+from providers.wire.claude import changes_for_claude, fitting_budget
 from providers.wire.compatible import changes_for
-from providers.wire.errors import error_parts
+from providers.wire.errors import broken_answer, error_parts
 from providers.wire.foreign import without_foreign_blocks
 from providers.wire.request import MessagesRequest
 
@@ -62,7 +63,10 @@ class AnthropicWire:
         max_tokens: int,
         client_headers: Mapping[str, str],
     ) -> OutboundRequest:
-        changed: dict[str, Any] = without_foreign_blocks(request)
+        if target.kind == ANTHROPIC:
+            changed = changes_for_claude(request, max_tokens=max_tokens, model_name=target.actual_model)
+        else:
+            changed = without_foreign_blocks(request) | fitting_budget(request, max_tokens)
         if request.model != target.actual_model:
             changed["model"] = target.actual_model
         if max_tokens < request.max_tokens:

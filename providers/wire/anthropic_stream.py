@@ -2,16 +2,17 @@
 
 Events leave as they came, unknown ones included; only `message.model` is rewritten. What
 other servers of this format get wrong is put right: missing `event:` lines, CR line ends,
-a repeated message_start, a missing message_stop (translation.md 2.2).
+a repeated message_start, blocks numbered with gaps, a missing stop reason, a missing
+message_stop (translation.md 2.2).
 """
 
 import msgspec
 from msgspec import Raw
 
 from providers.types import Target, UpstreamFailure, Usage
-from providers.wire.anthropic_errors import broken_answer, failure_in_stream
+from providers.wire.anthropic_errors import failure_in_stream
 from providers.wire.anthropic_usage import NO_USAGE, update_usage
-from providers.wire.errors import error_parts
+from providers.wire.errors import broken_answer, error_parts
 from providers.wire.sse import MAX_EVENT_BYTES, render
 
 MESSAGE_STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
@@ -92,6 +93,13 @@ class AnthropicStreamDecoder:
         self.stop_reason: str | None = None
         self.output_chars = 0
         self.open_thinking_index: int | None = None
+        self._index = -1
+        """The latest block's, counted."""
+        self._renumbers = False
+        """The server counts otherwise."""
+        self._called = False
+        self._without_reason = b""
+        """A message_delta without a stop reason, as it came: another one may follow it."""
         self._before = b""
         self._after = b""
         """What stands around the text in a delta event of the open block, taken from one that was
@@ -155,7 +163,7 @@ class AnthropicStreamDecoder:
     def _events(self, events: bytes) -> bytes:
         passed: list[bytes] = []
         for event in events.split(b"\n\n"):
-            if event.startswith(DELTA):
+            if event.startswith(DELTA) and not self._renumbers:
                 self._count(event)
                 passed.append(event)
             elif not event.startswith(PING):
@@ -214,15 +222,19 @@ class AnthropicStreamDecoder:
                 return self._message_start(data, event)
             case "content_block_start":
                 self._block_start(data)
+                return self._numbered(name, data, event)
             case "content_block_delta":
                 self._count(DELTA + data)
+                return self._numbered(name, data, event)
             case "content_block_stop":
                 self.open_thinking_index = None
+                return self._numbered(name, data, event)
             case "message_delta":
-                self._message_delta(data)
+                return self._message_delta(data, event)
             case "message_stop":
                 self.has_content = True
                 self.finished = True
+                return self._missing_reason() + event
             case "error":
                 self._error(data)
             case "" if data == b"[DONE]":
@@ -246,15 +258,42 @@ class AnthropicStreamDecoder:
     def _block_start(self, data: bytes) -> None:
         self._before = b""
         start = _block_start.decode(data)
+        self._index += 1
+        self._renumbers = self._renumbers or start.index != self._index
+        self._called = self._called or start.content_block.type == "tool_use"
         self.has_content = True
         self.output_chars += len(start.content_block.text or "")
-        self.open_thinking_index = start.index if start.content_block.type == "thinking" else None
+        self.open_thinking_index = self._index if start.content_block.type == "thinking" else None
 
-    def _message_delta(self, data: bytes) -> None:
+    def _numbered(self, name: str, data: bytes, event: bytes) -> bytes:
+        """`event` of the latest block, with the index that clients expect: they append blocks to a list."""
+        if not self._renumbers:
+            return event
+        fields = _fields.decode(data)
+        fields["index"] = Raw(b"%d" % self._index)
+        return render(name, msgspec.json.encode(fields))[:-2]
+
+    def _message_delta(self, data: bytes, event: bytes) -> bytes:
         told = _message_delta.decode(data)
         self.has_content = True
         self.stop_reason = told.delta.stop_reason or self.stop_reason
         update_usage(self.usage, told.usage)
+        if told.delta.stop_reason is not None:
+            return event
+        earlier, self._without_reason = self._without_reason, data
+        return render("message_delta", earlier)[:-2] if earlier else b""
+
+    def _missing_reason(self) -> bytes:
+        """The message_delta that no server may leave out: clients run a tool only if its reason says so."""
+        data, self._without_reason = self._without_reason, b""
+        if self.stop_reason is not None:
+            return b""
+        self.stop_reason = "tool_use" if self._called else "end_turn"
+        fields = (
+            _fields.decode(data) if data else {"type": Raw(b'"message_delta"'), "usage": Raw(b'{"output_tokens":0}')}
+        )
+        fields["delta"] = Raw(msgspec.json.encode({"stop_reason": self.stop_reason, "stop_sequence": None}))
+        return render("message_delta", msgspec.json.encode(fields))
 
     def _error(self, data: bytes) -> None:
         kind, said = error_parts(data)

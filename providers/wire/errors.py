@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from providers.types import RetryClass, Target, UpstreamFailure
+
 MAX_TEXT = 500
 
 # Providers quote a part of the key they refuse.
@@ -37,10 +39,11 @@ _WITH_NUMBERS = (
     re.compile(r"prompt contains (?P<tokens>\d+) tokens.*model with (?P<limit>\d+) maximum context length"),
     re.compile(r"maximum prompt length is (?P<limit>\d+) but the request contains (?P<tokens>\d+) tokens"),
     re.compile(r"total number of tokens in the prompt cannot exceed (?P<limit>\d+) - received (?P<tokens>\d+)"),
+    re.compile(r"prompt too long:? (?P<tokens>\d+) tokens? exceeds[^0-9]*(?P<limit>\d+)"),
     re.compile(r"input \((?P<tokens>\d+) tokens\) is longer than the model's context length \(?(?P<limit>\d+)"),
 )
 _WITHOUT_NUMBERS = re.compile(
-    r"prompt is too long|context_length_exceeded|token_limit_exceeded|exceeds the context window|"
+    r"prompt (?:is )?too long|context_length_exceeded|token_limit_exceeded|exceeds the context window|"
     r"maximum context length|input is too long for (?:the )?requested model|too many input tokens|"
     r"exceeds the maximum number of tokens allowed|"
     r"expected maxlength|input tokens exceed|"
@@ -53,6 +56,23 @@ _WITHOUT_NUMBERS = re.compile(
 )
 # `max_tokens` on top of a prompt that fits: the client lowers it and repeats by itself.
 MAX_TOKENS_OVERFLOW = "input length and `max_tokens` exceed context limit"
+
+NO_FUNDS = re.compile(
+    r"insufficient_quota|insufficient[ _]balance|insufficient credits|exceeded your current quota|"
+    r"credit balance|billing"
+)
+"""Said of the operator's account."""
+LIMITS = ("requests", "tokens")
+DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)(?:s|(?![\dm.])))?(?:(\d+)ms)?")
+"""`1m30s`, `12ms`, or plain seconds."""
+UNITS = (3600, 60, 1, 0.001)
+
+
+def broken_answer(target: Target, what: str, *, again: bool = False) -> UpstreamFailure:
+    """An answer that is none of its wire: `what` completes "The provider X …". `again`: the same target
+    may do better the next time."""
+    retry = RetryClass.SAME_TARGET if again else RetryClass.NEXT_TARGET
+    return UpstreamFailure(500, "api_error", f"The provider {target.provider} {what}.", retry=retry)
 
 
 def scrub(text: str) -> str:
@@ -107,8 +127,9 @@ def _message(error: Any, data: dict[str, Any]) -> str:
     return ""
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait that the answer's `headers` (lower-case names) ask for.
+def retry_after(headers: Mapping[str, str], error: Mapping[str, Any] | None = None) -> float | None:
+    """Seconds to wait that an answer asks for: in its `headers` (lower-case names), or else in its `error`
+    object, or by when a limit that is used up is lifted.
 
     A date is taken relative to the answer's own Date header, not to this machine's clock."""
     milliseconds = headers.get("retry-after-ms", "")
@@ -117,7 +138,37 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     value = headers.get("retry-after", "").strip()
     if value.replace(".", "", 1).isdecimal():
         return float(value)
+    told = _seconds_until(headers, value)
+    if told is None and error is not None:
+        told = _told_reset(headers, error)
+    return _used_up(headers) if told is None else told
+
+
+def _seconds_until(headers: Mapping[str, str], date: str) -> float | None:
     try:
-        return max(0.0, (parsedate_to_datetime(value) - parsedate_to_datetime(headers["date"])).total_seconds())
+        return max(0.0, (parsedate_to_datetime(date) - parsedate_to_datetime(headers["date"])).total_seconds())
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def _told_reset(headers: Mapping[str, str], error: Mapping[str, Any]) -> float | None:
+    """`resets_in_seconds`, or `resets_at` (Unix seconds), as OpenAI tells of a limit of usage."""
+    seconds, moment = error.get("resets_in_seconds"), error.get("resets_at")
+    if isinstance(seconds, int | float):
+        return max(0.0, float(seconds))
+    try:
+        now = parsedate_to_datetime(headers["date"]).timestamp()
+    except (ValueError, KeyError, TypeError):
+        return None
+    return max(0.0, moment - now) if isinstance(moment, int | float) else None
+
+
+def _used_up(headers: Mapping[str, str]) -> float | None:
+    """The longest wait for a limit of which nothing remains."""
+    waits = []
+    for name in LIMITS:
+        if headers.get(f"x-ratelimit-remaining-{name}") == "0":
+            told = DURATION.fullmatch(headers.get(f"x-ratelimit-reset-{name}", ""))
+            if told is not None and any(told.groups()):
+                waits.append(sum(float(part or 0) * unit for part, unit in zip(told.groups(), UNITS, strict=True)))
+    return max(waits, default=None)

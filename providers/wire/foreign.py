@@ -4,6 +4,7 @@ Anthropic takes back its own signed thinking and its own search results only, an
 anything else. CCM marks what it signs for other providers (`ccm1:…`) and its own searches.
 """
 
+import re
 from typing import Any
 
 from providers.wire.request import MessagesRequest
@@ -11,14 +12,17 @@ from providers.wire.searches import with_foreign_searches_as_text
 
 SIGNED = "ccm1:"
 _MARK = SIGNED.encode()
+_UNSIGNED = re.compile(rb'"signature"\s*:\s*""')
 
 
-def without_foreign_blocks(request: MessagesRequest) -> dict[str, Any]:
+def without_foreign_blocks(request: MessagesRequest, *, unsigned: bool = False) -> dict[str, Any]:
     """The fields of `request` that have to change so that Anthropic takes it; {} for nearly all
-    requests. Thinking of other providers goes; searches of theirs become text."""
+    requests. Thinking of other providers goes; searches of theirs become text. `unsigned`: thinking
+    that nobody has signed goes too; some servers of Anthropic's format write it, and want it back."""
     edited = with_foreign_searches_as_text(request)
     unchanged: dict[str, Any] = {} if edited is request else {"messages": edited.fields["messages"]}
-    if _MARK not in edited.raw("messages"):
+    raw = edited.raw("messages")
+    if _MARK not in raw and not (unsigned and _UNSIGNED.search(raw)):
         return unchanged
     messages = edited.value("messages")
     changed: list[Any] = []
@@ -29,7 +33,7 @@ def without_foreign_blocks(request: MessagesRequest) -> dict[str, Any]:
             lost_before_call = lost_before_call and message.get("role") != "user"
             changed.append(message)
             continue
-        kept = [block for each in content if (block := _native(each)) is not None]
+        kept = [block for each in content if (block := _native(each, unsigned=unsigned)) is not None]
         if message.get("role") == "user" and not any(_type(block) == "tool_result" for block in kept):
             lost_before_call = False
         elif len(kept) < len(content) and any(_type(block) == "tool_use" for block in kept):
@@ -47,11 +51,12 @@ def _type(block: Any) -> str:
     return str(block.get("type")) if isinstance(block, dict) else ""
 
 
-def _native(block: Any) -> Any:
+def _native(block: Any, *, unsigned: bool) -> Any:
     """`block` as Anthropic takes it, None to leave it out."""
     kind = _type(block)
-    if kind == "thinking" and str(block.get("signature") or "").startswith(SIGNED):
-        return None
+    if kind == "thinking":
+        signature = str(block.get("signature") or "")
+        return None if signature.startswith(SIGNED) or (unsigned and not signature) else block
     if kind == "redacted_thinking" and str(block.get("data") or "").startswith(SIGNED):
         return None
     if kind == "text" and any(_is_foreign_citation(each) for each in block.get("citations") or []):

@@ -6,50 +6,11 @@ these providers say where a block ends, so nothing has to be guessed.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import msgspec
 
-from providers.wire.openai_chat.emitters import DELTA, DELTA_END, Emitter, MessageEmitter, SseEmitter
-
-UNNAMED = "unnamed_tool"
-Kind = Literal["text", "thinking", "tool"]
-_encode = msgspec.json.encode
-
-
-class BlockEmitter(Emitter, Protocol):
-    """An emitter whose blocks have signatures and citations of their own."""
-
-    def sign(self, signature: str) -> None:
-        """Sign the open thinking block."""
-
-    def cite(self, citation: dict[str, Any]) -> None:
-        """Add a citation to the open text block."""
-
-
-class BlockSseEmitter(SseEmitter):
-    def __init__(self, *, model_name: str, signature: str) -> None:
-        super().__init__(model_name=model_name, signature=signature)
-        self._usual_signature = signature
-
-    def open_thinking(self) -> None:
-        super().open_thinking()
-        self._signature = self._usual_signature
-
-    def sign(self, signature: str) -> None:
-        self._signature = signature
-
-    def cite(self, citation: dict[str, Any]) -> None:
-        delta = DELTA % (self.index, b"citations_delta", b"citation")
-        self._events.append(delta + _encode(citation) + DELTA_END)
-
-
-class BlockMessageEmitter(MessageEmitter):
-    def sign(self, signature: str) -> None:
-        self._block["signature"] = signature
-
-    def cite(self, citation: dict[str, Any]) -> None:
-        self._block.setdefault("citations", []).append(citation)
+from providers.wire.blocks import TEXT, THINKING, TOOL, Blocks, Kind
 
 
 class _Block:
@@ -73,33 +34,33 @@ class _Block:
 
 
 class BlockSequence:
-    """Takes blocks by the provider's keys, drives an emitter. `names` turns functions' names back
+    """Takes blocks by the provider's keys, and writes them. `names` turns functions' names back
     into the tools'. `one_call`: calls after the first one are left out, for a client that asked for
     one at a time of a provider that cannot be told so."""
 
-    def __init__(self, emitter: BlockEmitter, *, names: Mapping[str, str], one_call: bool = False) -> None:
-        self._emitter = emitter
+    def __init__(self, blocks: Blocks, *, names: Mapping[str, str], one_call: bool = False) -> None:
+        self._written = blocks
+        self._emitter = blocks.emitter
         self._names = names
         self._one_call = one_call
         self._blocks: dict[int | str, _Block] = {}
         """Those that may still grow."""
         self._queue: list[_Block] = []
         """Those that are not written to their end; only the first one's block may be open."""
-        self.called = False
-        self.chars = 0
+        self._called = False
 
     @property
-    def open(self) -> Kind | None:
-        """The kind of the block that is open towards the client."""
-        return self._queue[0].kind if self._queue and self._queue[0].started else None
+    def place(self) -> object:
+        """The block that is open towards the client, if more of it may be written as it is."""
+        return self._queue[0] if self._queue and self._queue[0].flows else None
 
     def start(self, key: int | str, kind: Kind, name: str = "") -> None:
         """Open a block; one that is open under the same key ends."""
         self.stop(key)
         block = self._blocks[key] = _Block(kind, name)
-        if kind == "tool" and self.called and self._one_call:
+        if kind is TOOL and self._called and self._one_call:
             return
-        self.called = self.called or kind == "tool"
+        self._called = self._called or kind is TOOL
         self._queue.append(block)
         self._advance()
 
@@ -107,7 +68,7 @@ class BlockSequence:
         """The next piece of the block `key`, which opens with it if need be."""
         if not text:
             return
-        self.chars += len(text)
+        self._written.chars += len(text)
         block = self._blocks.get(key)
         if block is None or block.kind != kind:
             self.start(key, kind)
@@ -121,8 +82,8 @@ class BlockSequence:
     def sign(self, key: int | str, signature: str) -> None:
         """The signature of the thinking block `key`: the whole of it, or its next part."""
         block = self._blocks.get(key)
-        if block is None or block.kind != "thinking":
-            self.start(key, "thinking")
+        if block is None or block.kind is not THINKING:
+            self.start(key, THINKING)
             block = self._blocks[key]
         block.signature = (block.signature or "") + signature
         self._advance()
@@ -130,7 +91,7 @@ class BlockSequence:
     def cite(self, key: int | str, citation: dict[str, Any]) -> None:
         """A citation of the text block `key`; lost when that block has ended already."""
         block = self._blocks.get(key)
-        if block is not None and block.kind == "text":
+        if block is not None and block.kind is TEXT:
             block.citations.append(citation)
             self._advance()
 
@@ -154,10 +115,10 @@ class BlockSequence:
                 return
             del self._queue[0]
             if first.started:
-                self._emitter.close()
+                self._written.close()
 
     def _write(self, block: _Block) -> None:
-        if block.kind == "tool":
+        if block.kind is TOOL:
             self._write_tool(block)
             return
         text = "".join(block.waiting)
@@ -175,21 +136,21 @@ class BlockSequence:
 
     def _may_start(self, block: _Block, text: str) -> bool:
         """Open the block if it says something: Anthropic refuses blank texts when they come back."""
-        if block.kind == "thinking":
+        if block.kind is THINKING:
             if not text and not (block.signature and block.ended):
                 return False
-            self._emitter.open_thinking()
+            self._written.begin(THINKING)
         else:
             if not text or text.isspace():
                 return False
-            self._emitter.open_text()
+            self._written.begin(TEXT)
         block.started = True
         return True
 
     def _write_tool(self, block: _Block) -> None:
         if not block.started:
             block.started = True
-            self._emitter.open_tool(self._names.get(block.name, block.name) or UNNAMED)
+            self._written.begin_tool(self._names.get(block.name, block.name))
         if block.text is None:
             for piece in block.waiting:
                 self._emitter.piece(piece)

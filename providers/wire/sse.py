@@ -18,13 +18,14 @@ class SseParser:
     def __init__(self) -> None:
         self._buffer = b""
 
-    @property
-    def is_between_events(self) -> bool:
-        """Whether nothing is left over: the next byte begins an event."""
-        return not self._buffer
-
     def feed(self, data: bytes) -> list[tuple[str, bytes]]:
         """The events that `data` completes, each as (name, data); the name is "" when unset.
+
+        Raises EventTooLarge when one event grows beyond MAX_EVENT_BYTES."""
+        return [event for part in self.whole(data)[:-2].split(b"\n\n") if (event := parsed(part)) is not None]
+
+    def whole(self, data: bytes) -> bytes:
+        """The bytes of the events that `data` completes, with LF line ends, each with its blank line.
 
         Raises EventTooLarge when one event grows beyond MAX_EVENT_BYTES."""
         buffer = self._buffer + data if self._buffer else data
@@ -40,18 +41,19 @@ class SseParser:
             if len(buffer) > MAX_EVENT_BYTES:
                 raise EventTooLarge("The provider sent an event of more than 16 MiB.")
             self._buffer = buffer
-            return []
+            return b""
         self._buffer = buffer[end + 2 :]
-        return [event for part in buffer[:end].split(b"\n\n") if (event := _event(part)) is not None]
+        return buffer[: end + 2]
 
     def rest(self) -> list[tuple[str, bytes]]:
         """At the stream's end: the last event, if the closing blank line never came."""
         part, self._buffer = self._buffer.rstrip(b"\r\n"), b""
-        event = _event(part) if part else None
+        event = parsed(part) if part else None
         return [event] if event else []
 
 
-def _event(part: bytes) -> tuple[str, bytes] | None:
+def parsed(part: bytes) -> tuple[str, bytes] | None:
+    """An event without its blank line as (name, data); None for one that says nothing."""
     name = ""
     data: list[bytes] = []
     for line in part.split(b"\n"):

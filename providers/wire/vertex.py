@@ -11,8 +11,10 @@ import msgspec
 from providers.errors import UpstreamError
 from providers.types import Model, Target, UpstreamFailure
 from providers.wire.anthropic import AnthropicWire
-from providers.wire.anthropic_errors import broken_answer, failure_of_answer
+from providers.wire.anthropic_errors import failure_of_answer
 from providers.wire.base import DecodedResponse, OutboundRequest, StreamDecoder
+from providers.wire.claude import changes_for_claude
+from providers.wire.errors import broken_answer
 from providers.wire.foreign import without_foreign_blocks
 from providers.wire.gemini.errors import failure_of_answer as failure_of_google
 from providers.wire.gemini.errors import status_of
@@ -99,7 +101,7 @@ class _ClaudeOnVertex(AnthropicWire):
         max_tokens: int,
         client_headers: Mapping[str, str],
     ) -> OutboundRequest:
-        changed: dict[str, Any] = without_foreign_blocks(request) | _basic_search(request)
+        changed = changes_for_claude(request, max_tokens=max_tokens, model_name=_name(target)) | _basic_search(request)
         if max_tokens < request.max_tokens:
             changed["max_tokens"] = max_tokens
         changed |= {"anthropic_version": VERSION, "safeguards": None}

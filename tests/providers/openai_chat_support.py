@@ -166,16 +166,26 @@ def without_ids(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def stream(
-    *chunks: bytes, kind: str = "openai", asked: MessagesRequest | None = None, close: bool = True, done: bool = True
+    *chunks: bytes,
+    kind: str = "openai",
+    name: str = "gpt-4.1",
+    asked: MessagesRequest | None = None,
+    close: bool = True,
+    done: bool = True,
 ) -> Streamed:
-    return feed([*chunks, DONE] if done else chunks, kind=kind, asked=asked, close=close)
+    return feed([*chunks, DONE] if done else chunks, kind=kind, name=name, asked=asked, close=close)
 
 
 def feed(
-    pieces: Iterable[bytes], *, kind: str = "openai", asked: MessagesRequest | None = None, close: bool = True
+    pieces: Iterable[bytes],
+    *,
+    kind: str = "openai",
+    name: str = "gpt-4.1",
+    asked: MessagesRequest | None = None,
+    close: bool = True,
 ) -> Streamed:
     decoder = WIRE.stream_decoder(
-        request=asked or request(tools=[BASH], stream=True), target=target(kind), model=model()
+        request=asked or request(tools=[BASH], stream=True), target=target(kind, name), model=model()
     )
     out = b"".join(decoder.feed(piece) for piece in pieces)
     return Streamed(decoder, out + (decoder.close() if close else b""))

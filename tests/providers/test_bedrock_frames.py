@@ -24,6 +24,10 @@ def by_botocore(raw: bytes) -> list[tuple[Any, bytes]]:
     return [(message.headers[":event-type"], message.payload) for message in buffer]
 
 
+def told_by(frame: Frame) -> tuple[str, str, str, bytes]:
+    return frame.kind, frame.name, frame.message, frame.payload
+
+
 @given(st.lists(st.tuples(names, payloads), max_size=6), st.data())
 def test_frames_cut_anywhere_are_botocore_s(told: list[tuple[str, bytes]], draws: st.DataObject) -> None:
     """translation.md 5, item 26: nothing is read before it is there."""
@@ -53,7 +57,7 @@ def test_exceptions_and_errors() -> None:
         "throttlingException",
         {"message": "slow down"},
     )
-    assert second == Frame("error", "InternalError", "oops", b"")
+    assert told_by(second) == ("error", "InternalError", "oops", b"")
 
 
 def test_headers_of_other_types_are_passed_over() -> None:
@@ -76,7 +80,7 @@ def test_headers_of_other_types_are_passed_over() -> None:
     start = lengths + pack("!I", crc32(lengths)) + headers + b"{}"
     raw = start + pack("!I", crc32(start))
     (read,) = FrameReader().feed(raw)
-    assert read == Frame("event", "chunk", "", b"{}")
+    assert told_by(read) == ("event", "chunk", "", b"{}")
     assert by_botocore(raw) == [("chunk", b"{}")]
 
 

@@ -3,22 +3,18 @@
 import base64
 import json
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from providers.errors import UpstreamError
 from providers.types import RetryClass, Usage
-from providers.wire.bedrock.frames import FrameReader
 from tests.fakes.bedrock import chunk, event, exception
 from tests.providers import anthropic_support as anthropic
 from tests.providers.bedrock_support import (
     CLAUDE,
-    CONVERSE_CLAUDE,
     GPT_OSS,
     LLAMA,
     START,
@@ -386,76 +382,3 @@ def test_what_is_no_claude_stream(raw: bytes, said: str) -> None:
     streamed = feed([raw], actual_model=CLAUDE)
     assert streamed.decoder.failure is not None
     assert said in streamed.decoder.failure.message
-
-
-# -- recordings
-
-
-def recorded(folder: Path, name: str) -> list[bytes]:
-    lines = (folder / "vercel__ai" / "amazon-bedrock" / name).read_bytes().splitlines()
-    told = [next(iter(json.loads(line).items())) for line in lines if line.strip()]
-    return [event(kind, **fields) for kind, fields in told]
-
-
-def test_recorded_reasoning(recordings: Path) -> None:
-    frames = recorded(recordings, "amazon-bedrock-reasoning.chunks.txt")
-    streamed = feed(frames, actual_model=CONVERSE_CLAUDE)
-    assert problem_of_events(streamed.events) is None
-    said, text = streamed.content
-    told = folded(frames)["output"]["message"]["content"]
-    assert said["thinking"] == told[0]["reasoningContent"]["reasoningText"]["text"]
-    assert said["signature"] == SIGNED + "s" + told[0]["reasoningContent"]["reasoningText"]["signature"]
-    assert text["text"] == told[1]["text"]
-
-
-def test_a_recorded_call_without_arguments(recordings: Path) -> None:
-    streamed = feed(recorded(recordings, "amazon-bedrock-tool-no-args.chunks.txt"))
-    assert problem_of_events(streamed.events) is None
-    assert streamed.content == [words("I'll update the issue list for you."), tool("updateIssueList")]
-    assert streamed.decoder.usage == Usage(100, 0, 0, 0, 25)
-
-
-def test_recorded_cassettes(recordings: Path) -> None:
-    streams = answers = 0
-    for path in sorted((recordings / "pydantic__pydantic-ai").rglob("*.yaml")):
-        raw = path.read_text()
-        if "bedrock-runtime." not in raw:
-            continue
-        for interaction in yaml.load(raw, Loader=yaml.CSafeLoader)["interactions"]:
-            answer = interaction["response"]
-            if "parsed_body" in answer:
-                _check_whole(answer["parsed_body"])
-                answers += 1
-            else:
-                _check_stream(answer["body"]["string"])
-                streams += 1
-    assert (streams, answers) == (1, 6)
-
-
-def _check_whole(told: dict[str, Any]) -> None:
-    message = whole(told, actual_model=CONVERSE_CLAUDE)
-    blocks = told["output"]["message"]["content"]
-    assert [block.get("text") for block in blocks] == [block.get("text") for block in message["content"]]
-    calls = [(block["toolUse"]["name"], block["toolUse"]["input"]) for block in blocks if "toolUse" in block]
-    assert calls == [(block["name"], block["input"]) for block in message["content"] if block["type"] == "tool_use"]
-    assert message["stop_reason"] == told["stopReason"]
-    usage = message["usage"]
-    assert (usage["input_tokens"], usage["output_tokens"]) == (
-        told["usage"]["inputTokens"],
-        told["usage"]["outputTokens"],
-    )
-
-
-def _check_stream(raw: bytes) -> None:
-    said: dict[str, str] = {"text": "", "thinking": ""}
-    for frame in FrameReader().feed(raw):
-        told = json.loads(frame.payload).get("delta") or {}
-        said["text"] += told.get("text") or ""
-        said["thinking"] += told.get("reasoningContent", {}).get("text") or ""
-    for size in (1, 100, len(raw)):
-        streamed = feed([raw[at : at + size] for at in range(0, len(raw), size)])
-        assert streamed.decoder.failure is None
-        assert problem_of_events(streamed.events) is None
-        for kind, text in said.items():
-            assert "".join(block.get(kind, "") for block in streamed.content) == text
-        assert streamed.decoder.usage.output_tokens

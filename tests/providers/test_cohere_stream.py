@@ -2,11 +2,9 @@
 
 import json
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -257,80 +255,3 @@ def test_bytes_cut_anywhere_give_the_same(texts: list[str], draws: st.DataObject
     assert cut.message == feed([raw]).message
     assert cut.decoder.failure is None
     assert cut.decoder.usage == Usage(60, 40, 0, None, 7)
-
-
-# -- recordings
-
-
-def recorded(folder: Path, name: str) -> list[bytes]:
-    lines = (folder / "vercel__ai" / "cohere" / name).read_bytes().splitlines()
-    return [b"data: " + line + b"\n\n" for line in lines if line.strip()]
-
-
-def test_a_recorded_call_without_arguments(recordings: Path) -> None:
-    streamed = feed(recorded(recordings, "cohere-empty-tool-call.chunks.txt"))
-    assert problem_of_events(streamed.events) is None
-    text, used = streamed.content
-    assert text["text"] == "I will use the currentTime tool to find the current time."
-    assert used == tool("currentTime")
-    assert streamed.decoder.stop_reason == "tool_use"
-    assert streamed.decoder.usage == Usage(741, 704, 0, None, 43)
-
-
-@pytest.mark.parametrize("size", [1, 7, 10_000_000])
-def test_recorded_reasoning(recordings: Path, size: int) -> None:
-    events = recorded(recordings, "cohere-reasoning.chunks.txt")
-    raw = b"".join(events)
-    streamed = feed([raw[start : start + size] for start in range(0, len(raw), size)])
-    assert problem_of_events(streamed.events) is None
-    told: dict[str, str] = {"thinking": "", "text": ""}
-    for line in events:
-        delta = json.loads(line[6:])
-        piece = delta.get("delta", {}).get("message", {}).get("content")
-        if delta["type"] == "content-delta":
-            for kind, text in piece.items():
-                told[kind] += text
-    assert [(block["type"], block[block["type"]]) for block in streamed.content] == list(told.items())
-    assert streamed.decoder.stop_reason == "end_turn"
-
-
-def test_recorded_whole_answers(recordings: Path) -> None:
-    folder = recordings / "vercel__ai" / "cohere"
-    short = whole(json.loads((folder / "cohere-max-tokens.json").read_bytes()))
-    assert short["content"] == [words("**The History of")]
-    assert short["stop_reason"] == "max_tokens"
-    assert short["usage"]["input_tokens"] + short["usage"]["cache_read_input_tokens"] == 506
-    null = whole(json.loads((folder / "cohere-null-args.json").read_bytes()))
-    assert [block["type"] for block in null["content"]] == ["text", "tool_use"]
-    assert null["content"][1]["input"] == {}
-
-
-def test_a_recorded_answer_with_citations(recordings: Path) -> None:
-    body = json.loads((recordings / "vercel__ai" / "cohere" / "cohere-citations.json").read_bytes())
-    text = "AI provides: 1. Automation of tasks 2. Better decision-making 3. Cost reduction"
-    source = {"type": "text", "media_type": "text/plain", "data": text}
-    document = {"type": "document", "title": "benefits.txt", "source": source, "citations": {"enabled": True}}
-    (block,) = whole(body, asked=request(("user", [document])))["content"]
-    assert len(block["citations"]) == len(body["message"]["citations"])
-    assert {each["cited_text"] for each in block["citations"]} == {text}
-
-
-def test_recorded_cassettes(recordings: Path) -> None:
-    seen = 0
-    for path in sorted((recordings / "pydantic__pydantic-ai").rglob("*.yaml")):
-        raw = path.read_text()
-        if "api.cohere.com" not in raw:
-            continue
-        for interaction in yaml.load(raw, Loader=yaml.CSafeLoader)["interactions"]:
-            body = interaction["response"]["parsed_body"]
-            message = whole(body)
-            told = body["message"]
-            texts = [part["text"] for part in told.get("content") or []] + [told.get("tool_plan") or ""]
-            assert "".join(block.get("text", "") for block in message["content"]) == "".join(texts)
-            used = [(block["name"], block["input"]) for block in message["content"] if block["type"] == "tool_use"]
-            calls = [call["function"] for call in told.get("tool_calls") or []]
-            assert used == [(function["name"], json.loads(function["arguments"])) for function in calls]
-            usage = message["usage"]
-            assert usage["input_tokens"] + usage["cache_read_input_tokens"] == body["usage"]["tokens"]["input_tokens"]
-            seen += 1
-    assert seen == 2

@@ -126,7 +126,11 @@ WAYS: list[tuple[str, str, dict[str, Any]]] = [
     ("xai", "grok-3-mini", {"stop": None, "reasoning_effort": "low"}),
     ("ollama", "m", {"tool_choice": None}),
     ("deepseek", "m", {"response_format": None, "thinking": {"type": "enabled"}}),
-    ("z.ai", "glm", {"response_format": None, "thinking": {"type": "enabled"}, "tool_stream": True}),
+    (
+        "z.ai",
+        "glm",
+        {"response_format": None, "thinking": {"type": "enabled", "clear_thinking": False}, "tool_stream": True},
+    ),
     ("moonshot", "kimi-k2", {"response_format": None}),
 ]
 

@@ -95,7 +95,7 @@ def test_ids_are_ours() -> None:
     assert first != second
 
 
-@pytest.mark.parametrize("arguments", ['{"a":"b', "{}{}", "[1]", "5"])
+@pytest.mark.parametrize("arguments", ['{"a":"b', "[1]", "5"])
 def test_broken_arguments_never_run_a_tool_with_less_input(arguments: str) -> None:
     message = decoded(completion({"tool_calls": calls(("Bash", arguments))}))
     assert message["content"][0]["input"] == {"INVALID_JSON": arguments}

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from providers.errors import InvalidRequest
-from providers.wire.foreign import without_foreign_blocks
+from providers.wire.claude import changes_for_claude
 from providers.wire.openai_chat.history import BILLING_HEADER
 from providers.wire.openai_chat.reasoning import BUDGETS
 from providers.wire.request import MessagesRequest
@@ -34,7 +34,9 @@ EDITS = frozenset({"compact_20260112", "clear_tool_uses_20250919"})
 OUTPUT = frozenset({"effort", "format"})
 SERVER_TOOLS = ("web_search_", "web_fetch_", "code_execution_", "mcp_toolset", "advisor_", "browser_toolset_")
 TOOL_EXTRAS = frozenset({"custom", "eager_input_streaming", "allowed_callers", "toolset_name"})
-MARKS = tuple(b'"' + name.encode() for name in (*SERVER_TOOLS, *TOOL_EXTRAS, "defer_loading", "input_examples"))
+MARKS = tuple(
+    b'"' + name.encode() for name in (*SERVER_TOOLS, *TOOL_EXTRAS, "defer_loading", "input_examples", "strict")
+)
 """One of these stands in every list of tools that has to change."""
 ELSEWHERE = frozenset({"url", "file"})
 NEW_NAME = re.compile(r"claude-[a-z]+-(\d+)(?:-(\d{1,2})(?!\d))?")
@@ -48,9 +50,9 @@ def body_of(request: MessagesRequest, *, model_id: str, max_tokens: int, betas: 
         raise InvalidRequest("mcp_servers: Amazon Bedrock cannot call MCP servers.")
     taken = [beta for beta in (part.strip() for part in betas.split(",")) if beta in BETAS]
     limit = min(max_tokens, request.max_tokens)
-    changed: dict[str, Any] = without_foreign_blocks(request)
+    changed = changes_for_claude(request, max_tokens=request.max_tokens, model_name=model_id)
     changed |= _context_management(request)
-    changed |= _tools(request, frozenset(taken))
+    changed |= _tools(request, frozenset(taken), strict=_takes_strict(model_id))
     edited = request.with_fields(**changed) if changed else request
     _refuse_files_elsewhere(edited)
     fields: dict[str, Any] = {"anthropic_version": VERSION}
@@ -130,14 +132,21 @@ def _context_management(request: MessagesRequest) -> dict[str, Any]:
     return {"context_management": {"edits": kept} if kept else None}
 
 
-def _tools(request: MessagesRequest, betas: frozenset[str]) -> dict[str, Any]:
+def _takes_strict(model_id: str) -> bool:
+    """Bedrock refuses `strict` on the tools of its newest Opus models."""
+    return "opus" not in model_id or version_of(model_id) < (4, 7)
+
+
+def _tools(request: MessagesRequest, betas: frozenset[str], *, strict: bool) -> dict[str, Any]:
     """The tools without those that only Anthropic's own servers run, and without the fields that Bedrock
     does not know; {} when they may stay as they are."""
     raw = bytes(request.raw("tools"))
     if not any(mark in raw for mark in MARKS):
         return {}
     tools = request.value("tools") or []
-    kept = [_tool(tool, betas) for tool in tools if not str(tool.get("type") or "").startswith(SERVER_TOOLS)]
+    kept = [
+        _tool(tool, betas, strict=strict) for tool in tools if not str(tool.get("type") or "").startswith(SERVER_TOOLS)
+    ]
     if kept == tools:
         return {}
     if not kept:
@@ -149,8 +158,8 @@ def _tools(request: MessagesRequest, betas: frozenset[str]) -> dict[str, Any]:
     return {"tools": kept}
 
 
-def _tool(tool: dict[str, Any], betas: frozenset[str]) -> dict[str, Any]:
-    left_out = set(TOOL_EXTRAS)
+def _tool(tool: dict[str, Any], betas: frozenset[str], *, strict: bool) -> dict[str, Any]:
+    left_out = set(TOOL_EXTRAS) | (set() if strict else {"strict"})
     if TOOL_SEARCH not in betas:
         left_out.add("defer_loading")
     if TOOL_EXAMPLES not in betas:

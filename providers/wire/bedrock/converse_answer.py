@@ -6,11 +6,14 @@ import msgspec
 
 from providers.types import Model, Target, UpstreamFailure, Usage
 from providers.wire.bedrock.citations import anthropic_citation
-from providers.wire.bedrock.errors import broken_answer, malformed
+from providers.wire.bedrock.errors import malformed
 from providers.wire.bedrock.signatures import REDACTED, SIGNED, prefix
+from providers.wire.blocks import TEXT, THINKING, TOOL, Blocks
+from providers.wire.emitters import Emitter
+from providers.wire.errors import broken_answer
 from providers.wire.openai_chat.tools import original_names
 from providers.wire.request import MessagesRequest
-from providers.wire.sequence import BlockEmitter, BlockSequence
+from providers.wire.sequence import BlockSequence
 
 REFUSED = frozenset({"guardrail_intervened", "content_filtered"})
 MALFORMED = {"malformed_model_output": "malformed output", "malformed_tool_use": "a malformed tool call"}
@@ -77,10 +80,11 @@ class Counts(_Wire):
 
 
 class Answer:
-    def __init__(self, emitter: BlockEmitter, *, request: MessagesRequest, target: Target, model: Model) -> None:
+    def __init__(self, emitter: Emitter, *, request: MessagesRequest, target: Target, model: Model) -> None:
         choice = request.value("tool_choice")
         one_call = isinstance(choice, dict) and choice.get("disable_parallel_tool_use") is True
-        self.blocks = BlockSequence(emitter, names=original_names(request), one_call=one_call)
+        self.blocks = Blocks(emitter)
+        self.sequence = BlockSequence(self.blocks, names=original_names(request), one_call=one_call)
         self.usage = Usage()
         self.stopped = False
         """The answer is complete; only its usage may come later."""
@@ -90,14 +94,18 @@ class Answer:
         self._target = target
         self._prefix = prefix(model)
 
+    @property
+    def place(self) -> object:
+        return self.sequence.place
+
     def add(self, index: int, content: Content) -> None:
         """The next piece of the block `index`."""
-        blocks = self.blocks
+        blocks = self.sequence
         if content.text is not None:
-            blocks.add(index, "text", content.text)
+            blocks.add(index, TEXT, content.text)
         elif content.tool_use is not None:
             piece = content.tool_use.input
-            blocks.add(index, "tool", piece if isinstance(piece, str) else "")
+            blocks.add(index, TOOL, piece if isinstance(piece, str) else "")
         elif content.reasoning_content is not None:
             self._add_reasoning(index, content.reasoning_content)
         elif content.citation is not None and (citation := anthropic_citation(content.citation)):
@@ -107,25 +115,25 @@ class Answer:
         whole = reasoning.reasoning_text
         text = whole.text if whole is not None else reasoning.text
         signature = whole.signature if whole is not None else reasoning.signature
-        self.blocks.add(index, "thinking", text or "")
+        self.sequence.add(index, THINKING, text or "")
         if signature:
-            self.blocks.sign(index, self._prefix + SIGNED + signature)
+            self.sequence.sign(index, self._prefix + SIGNED + signature)
         elif reasoning.redacted_content:
-            self.blocks.sign(index, self._prefix + REDACTED + reasoning.redacted_content)
+            self.sequence.sign(index, self._prefix + REDACTED + reasoning.redacted_content)
 
     def add_whole(self, index: int, content: Content) -> None:
         """The whole block `index`."""
         if content.tool_use is not None:
-            self.blocks.start(index, "tool", content.tool_use.name)
-            self.blocks.add(index, "tool", msgspec.json.encode(content.tool_use.input).decode())
+            self.sequence.start(index, TOOL, content.tool_use.name)
+            self.sequence.add(index, TOOL, msgspec.json.encode(content.tool_use.input).decode())
         elif content.citations_content is not None:
-            self.blocks.add(index, "text", "".join(part.text for part in content.citations_content.content))
+            self.sequence.add(index, TEXT, "".join(part.text for part in content.citations_content.content))
             for told in content.citations_content.citations:
                 if citation := anthropic_citation(told):
-                    self.blocks.cite(index, citation)
+                    self.sequence.cite(index, citation)
         else:
             self.add(index, content)
-        self.blocks.stop(index)
+        self.sequence.stop(index)
 
     def stop(self, reason: str, fields: Any) -> UpstreamFailure | None:
         """How the answer ended; `fields` are the model's own. A failure when it did not end well."""
@@ -140,7 +148,7 @@ class Answer:
 
     def end(self) -> tuple[str, str | None]:
         """Close the last block: Anthropic's (stop_reason, stop_sequence)."""
-        self.blocks.finish()
+        self.sequence.finish()
         if self._reason in REFUSED:
             return "refusal", None
         if self._reason in AS_IT_IS:
@@ -152,6 +160,16 @@ class Answer:
             # Only Claude tells which one it was.
             return "stop_sequence", self._matched or (stops[0] if len(stops) == 1 else None)
         return "end_turn", None
+
+
+def text_alone(content: Content) -> str:
+    """The text or the thought that `content` says, and nothing else; "" for any other content."""
+    if content.text:
+        return content.text if content == Content(text=content.text) else ""
+    thought = content.reasoning_content
+    if thought is None or not thought.text:
+        return ""
+    return thought.text if content == Content(reasoning_content=Reasoning(text=thought.text)) else ""
 
 
 def _stop_sequence(fields: Any) -> str | None:

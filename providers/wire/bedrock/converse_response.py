@@ -8,12 +8,12 @@ from providers.errors import UpstreamError
 from providers.types import Model, Target, UpstreamFailure
 from providers.wire.base import DecodedResponse
 from providers.wire.bedrock.converse_answer import Answer, Content, Counts, update_usage
-from providers.wire.bedrock.errors import broken_answer, failure_in_stream
+from providers.wire.bedrock.errors import failure_in_stream
 from providers.wire.bedrock.signatures import prefix
-from providers.wire.errors import error_parts
-from providers.wire.openai_chat.emitters import message_object, new_message_id
+from providers.wire.decoder import decoded_message
+from providers.wire.emitters import MessageEmitter
+from providers.wire.errors import broken_answer, error_parts
 from providers.wire.request import MessagesRequest
-from providers.wire.sequence import BlockMessageEmitter
 
 
 class _Message(msgspec.Struct):
@@ -36,25 +36,14 @@ _answer = msgspec.json.Decoder(WholeAnswer)
 
 def decoded_response(body: bytes, *, request: MessagesRequest, target: Target, model: Model) -> DecodedResponse:
     """Raises UpstreamError when `body` is no answer, or one that cannot be used."""
-    emitter = BlockMessageEmitter(signature=prefix(model))
+    emitter = MessageEmitter(signature=prefix(model))
     answer = Answer(emitter, request=request, target=target, model=model)
     failure = add_whole(answer, body, target)
     if failure is not None:
         raise UpstreamError(failure)
     stop_reason, stop_sequence = answer.end()
-    message = message_object(
-        new_message_id(),
-        model.name,
-        content=emitter.content,
-        stop_reason=stop_reason,
-        stop_sequence=stop_sequence,
-        usage=answer.usage,
-    )
-    return DecodedResponse(
-        body=msgspec.json.encode(message),
-        usage=answer.usage,
-        stop_reason=stop_reason,
-        output_chars=answer.blocks.chars,
+    return decoded_message(
+        emitter, answer, request=request, model=model, stop_reason=stop_reason, stop_sequence=stop_sequence
     )
 
 

@@ -1,21 +1,26 @@
 """ConverseStream's frames, read into Anthropic's events."""
 
+import re
 from typing import Any
 
 import msgspec
 
-from providers.types import Model, Target, UpstreamFailure
-from providers.wire.bedrock.converse_answer import Answer, Content, Counts, ToolUse, update_usage
+from providers.types import Model, Target
+from providers.wire.bedrock.converse_answer import Answer, Content, Counts, ToolUse, text_alone, update_usage
 from providers.wire.bedrock.converse_response import add_whole
-from providers.wire.bedrock.errors import broken_answer, failure_in_stream
+from providers.wire.bedrock.errors import failure_in_stream
 from providers.wire.bedrock.frames import BrokenFrame, Frame, FrameReader
 from providers.wire.bedrock.signatures import prefix
+from providers.wire.blocks import TOOL
+from providers.wire.decoder import UNREADABLE, AnswerDecoder
+from providers.wire.emitters import SseEmitter
 from providers.wire.errors import error_parts
 from providers.wire.request import MessagesRequest
-from providers.wire.sequence import BlockSseEmitter
+from providers.wire.runs import Run, TextRuns
 
 MAX_WHOLE = 64 * 1024 * 1024
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+PADDING = re.compile(rb'"p": ?"([A-Za-z0-9]+)')
+"""The padding by which Amazon hides how long a token is."""
 
 
 class _Event(msgspec.Struct, rename="camel"):
@@ -50,29 +55,20 @@ _stop = msgspec.json.Decoder(_Stop)
 _metadata = msgspec.json.Decoder(_Metadata)
 
 
-class ConverseStreamDecoder:
-    """See `StreamDecoder`. Bytes may be cut anywhere.
-
-    `metadata`, with the usage, comes after the stop: the answer ends with it, or with the stream. A model
-    that cannot stream sends JSON instead of frames, which is one answer."""
+class ConverseStreamDecoder(AnswerDecoder):
+    """Bytes may be cut anywhere. `metadata`, with the usage, comes after the stop: the answer ends with it,
+    or with the stream. A model that cannot stream sends JSON instead of frames, which is one answer."""
 
     def __init__(self, *, request: MessagesRequest, target: Target, model: Model) -> None:
-        self._target = target
+        emitter = SseEmitter(model_name=model.name, signature=prefix(model))
+        self._answer = Answer(emitter, request=request, target=target, model=model)
         self._frames = FrameReader()
-        self._emitter = BlockSseEmitter(model_name=model.name, signature=prefix(model))
-        self._answer = Answer(self._emitter, request=request, target=target, model=model)
-        self._blocks = self._answer.blocks
         self._whole: list[bytes] | None = None
         """The pieces of an answer that is not streamed."""
         self._size = 0
         self._has_usage = False
-        self.usage = self._answer.usage
-        self.has_content = False
-        self.finished = False
-        self.failure: UpstreamFailure | None = None
-        self.stop_reason: str | None = None
-        self.output_chars = 0
-        self.open_thinking_index: int | None = None
+        self._passed = 0
+        super().__init__(self._answer, emitter=emitter, request=request, target=target, runs=TextRuns(PADDING))
 
     def feed(self, data: bytes) -> bytes:
         if self._is_over() or not data:
@@ -85,15 +81,22 @@ class ConverseStreamDecoder:
             self._keep(data)
             return b""
         try:
-            for frame in self._frames.feed(data):
-                self._take(frame)
-                if self._is_over():
-                    break
+            frames = self._frames.feed(data)
+            if frames:
+                self._take(frames[self._pass_frames_on(frames) :])
         except BrokenFrame:
-            self.failure = broken_answer(self._target, "sent a broken event stream")
+            self._break("sent a broken event stream")
         except UNREADABLE:
-            self.failure = broken_answer(self._target, "sent an event that cannot be read")
+            self._break("sent an event that cannot be read")
         return self._taken()
+
+    def _pass_frames_on(self, frames: list[Frame]) -> int:
+        """How many of the frames went the short way."""
+        end = self._pass_on(b"".join([frame.raw + b"\n" for frame in frames])) if self._runs.place is not None else 0
+        return end and self._passed
+
+    def _note_passed(self, run: Run, events: bytes) -> None:  # noqa: ARG002  their number is enough
+        self._passed = len(run.texts)
 
     def close(self) -> bytes:
         if self._is_over():
@@ -101,35 +104,40 @@ class ConverseStreamDecoder:
         if self._whole is not None:
             self.failure = add_whole(self._answer, b"".join(self._whole), self._target)
         if self.failure is None and self._answer.stopped:
-            self._end()
+            self._end(*self._answer.end())
         elif self.failure is None:
-            self.failure = broken_answer(self._target, "cut its answer off before the end")
+            self._break("cut its answer off before the end")
         return self._taken()
 
     def _keep(self, data: bytes) -> None:
         assert self._whole is not None
         self._whole.append(data)
         if self._size > MAX_WHOLE:
-            self.failure = broken_answer(self._target, "sent an answer of more than 64 MiB")
+            self._break("sent an answer of more than 64 MiB")
 
-    def _is_over(self) -> bool:
-        return self.failure is not None or self.finished
+    def _take(self, frames: list[Frame]) -> None:
+        for frame in frames:
+            if frame.kind == "event":
+                self._event(frame)
+            else:
+                said = frame.message or error_parts(frame.payload)[1]
+                self.failure = failure_in_stream(frame.name, said, target=self._target)
+            if self._is_over():
+                return
 
-    def _take(self, frame: Frame) -> None:
-        if frame.kind != "event":
-            said = frame.message or error_parts(frame.payload)[1]
-            self.failure = failure_in_stream(frame.name, said, target=self._target)
-            return
+    def _event(self, frame: Frame) -> None:
         match frame.name:
             case "contentBlockDelta":
                 delta = _delta.decode(frame.payload)
                 self._answer.add(delta.content_block_index, delta.delta)
+                if text := text_alone(delta.delta):
+                    self._runs.learn(frame.raw + b"\n", text, self._answer.place)
             case "contentBlockStart":
                 started = _start.decode(frame.payload)
                 if started.start.tool_use is not None:
-                    self._blocks.start(started.content_block_index, "tool", started.start.tool_use.name)
+                    self._answer.sequence.start(started.content_block_index, TOOL, started.start.tool_use.name)
             case "contentBlockStop":
-                self._blocks.stop(_event.decode(frame.payload).content_block_index)
+                self._answer.sequence.stop(_event.decode(frame.payload).content_block_index)
             case "messageStop":
                 stop = _stop.decode(frame.payload)
                 self.failure = self._answer.stop(stop.stop_reason, stop.additional_model_response_fields)
@@ -139,15 +147,4 @@ class ConverseStreamDecoder:
                     update_usage(self.usage, told)
                 self._has_usage = True
         if self._has_usage and self._answer.stopped:
-            self._end()
-
-    def _end(self) -> None:
-        self.stop_reason, stop_sequence = self._answer.end()
-        self._emitter.stop(self.stop_reason, stop_sequence, self.usage)
-        self.finished = True
-
-    def _taken(self) -> bytes:
-        self.has_content = self._emitter.started or self.finished
-        self.output_chars = self._blocks.chars
-        self.open_thinking_index = self._emitter.index if self._blocks.open == "thinking" else None
-        return self._emitter.take()
+            self._end(*self._answer.end())

@@ -12,7 +12,8 @@ from dataclasses import replace
 import msgspec
 
 from providers.types import RetryClass, Target, UpstreamFailure
-from providers.wire.errors import error_parts, retry_after
+from providers.wire.errors import broken_answer, error_parts, retry_after
+from providers.wire.failures import failure
 from providers.wire.openai_chat import errors as usual
 
 STATUSES = {
@@ -44,8 +45,6 @@ OPERATORS = re.compile(
 )
 ENDING = re.compile(r"(?:exception|error|fault)$")
 
-broken_answer = usual.broken_answer
-
 
 def failure_of_answer(status: int, headers: Mapping[str, str], body: bytes, *, target: Target) -> UpstreamFailure:
     """What a non-2xx answer means."""
@@ -70,31 +69,16 @@ def _failure(name: str, said: str, target: Target, *, told: int | None, headers:
     status = STATUSES.get(short, told or 500)
     told = told or status
     if status in {401, 403} or (status == 400 and OPERATORS.search(said.lower())):
-        message = (
-            f"The provider {target.provider} refused CCM's credentials, or has no access to the model "
-            f"{target.actual_model} ({short or f'HTTP {told}'}). The operator must look into it."
-        )
-        return _operators(message, told)
+        # Amazon's text names accounts and roles: the exception's name is told instead.
+        return failure("no_access", target=target, status=told, said=short or f"HTTP {told}")
     if status == 429:
-        failure = UpstreamFailure(
-            429,
-            "rate_limit_error",
-            f"The provider {target.provider} is limiting CCM's requests.",
-            retry=RetryClass.NEXT_TARGET,
-            retry_after=retry_after(headers),
-            should_retry=False if "per day" in said.lower() or short == "servicequotaexceeded" else None,
-        )
+        used_up = "per day" in said.lower() or short == "servicequotaexceeded"
+        found = failure("used_up" if used_up else "limited", target=target, status=told, wait=retry_after(headers))
     else:
-        failure = usual.failure_of_answer(status, headers, msgspec.json.encode({"message": said}), target=target)
-    if short in ONCE_MORE and failure.retry is RetryClass.NEXT_TARGET:
-        failure = replace(failure, retry=RetryClass.SAME_TARGET)
-    return replace(failure, upstream_status=told)
-
-
-def _operators(message: str, status: int) -> UpstreamFailure:
-    return UpstreamFailure(
-        500, "api_error", message, retry=RetryClass.NEXT_TARGET, upstream_status=status, should_retry=False
-    )
+        found = usual.failure_of_answer(status, headers, msgspec.json.encode({"message": said}), target=target)
+    if short in ONCE_MORE and found.retry is RetryClass.NEXT_TARGET:
+        found = replace(found, retry=RetryClass.SAME_TARGET)
+    return replace(found, upstream_status=told)
 
 
 def _short(name: str) -> str:

@@ -17,6 +17,7 @@ from providers.errors import ProvidersError
 PRELUDE = Struct("!III")
 CHECKSUM = Struct("!I")
 LENGTH = Struct("!H")
+LENGTHS_SIZE = 8
 MAX_FRAME = 24 * 1024 * 1024
 MAX_HEADERS = 128 * 1024
 MAX_REMEMBERED = 512
@@ -31,61 +32,66 @@ class BrokenFrame(ProvidersError):
 
 class Frame(msgspec.Struct, frozen=True):
     """`kind` is `event`, `exception` or `error`; `name` is the event's or the exception's type.
-    An error has its message in a header, for it has no payload."""
+    An error has its message in a header, for it has no payload. `raw` are the headers and the payload."""
 
     kind: str
     name: str
     message: str
-    payload: bytes
+    raw: bytes
+    header_length: int
+
+    @property
+    def payload(self) -> bytes:
+        return self.raw[self.header_length :]
 
 
 class FrameReader:
     """Splits a byte stream into frames; the bytes may be cut anywhere."""
 
-    __slots__ = ("_buffer", "_wanted")
+    __slots__ = ("_pieces", "_size", "_wanted")
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._pieces: list[bytes] = []
+        """What is no whole frame yet."""
+        self._size = 0
         self._wanted = PRELUDE.size
         """Bytes that have to be there before looking makes sense again."""
 
     @property
     def is_between_frames(self) -> bool:
-        return not self._buffer
+        return not self._size
 
     def feed(self, data: bytes) -> list[Frame]:
         """The frames that `data` completes. Raises BrokenFrame for a wrong checksum or length: what
         follows cannot be read either."""
-        buffer = self._buffer
-        buffer += data
-        if len(buffer) < self._wanted:
+        self._pieces.append(data)
+        self._size += len(data)
+        if self._size < self._wanted:
             return []
+        buffer = data if self._size == len(data) else b"".join(self._pieces)
         frames: list[Frame] = []
-        start = 0
-        while len(buffer) - start >= PRELUDE.size:
+        start, size = 0, len(buffer)
+        self._wanted = PRELUDE.size
+        while size - start >= PRELUDE.size:
             total, headers, checksum = PRELUDE.unpack_from(buffer, start)
-            if crc32(memoryview(buffer)[start : start + 8]) != checksum:
-                raise BrokenFrame("A frame's head does not fit its checksum.")
             if headers > MAX_HEADERS or not PRELUDE.size + headers + CHECKSUM.size <= total <= MAX_FRAME:
                 raise BrokenFrame("A frame has an impossible length.")
-            if len(buffer) - start < total:
+            end = start + total
+            if end > size:
+                # The checksum of a whole frame covers its head: only who waits for the rest has to trust it.
+                if crc32(buffer[start : start + LENGTHS_SIZE]) != checksum:
+                    raise BrokenFrame("A frame's head does not fit its checksum.")
                 self._wanted = total
                 break
-            frames.append(_frame(bytes(buffer[start : start + total]), headers))
-            start += total
-            self._wanted = PRELUDE.size
-        del buffer[:start]
+            if crc32(buffer[start : end - CHECKSUM.size]) != CHECKSUM.unpack_from(buffer, end - CHECKSUM.size)[0]:
+                raise BrokenFrame("A frame does not fit its checksum.")
+            raw = buffer[start + PRELUDE.size : end - CHECKSUM.size]
+            told = raw[:headers]
+            frames.append(Frame(*(_known_head(told) if headers <= MAX_REMEMBERED else _head(told)), raw, headers))
+            start = end
+        self._pieces = [buffer[start:]] if start < size else []
+        self._size = size - start
         return frames
-
-
-def _frame(data: bytes, header_length: int) -> Frame:
-    end = len(data) - CHECKSUM.size
-    if crc32(memoryview(data)[:end]) != CHECKSUM.unpack_from(data, end)[0]:
-        raise BrokenFrame("A frame does not fit its checksum.")
-    start = PRELUDE.size + header_length
-    headers = data[PRELUDE.size : start]
-    kind, name, message = _known_head(headers) if len(headers) <= MAX_REMEMBERED else _head(headers)
-    return Frame(kind, name, message, data[start:end])
 
 
 @functools.lru_cache(maxsize=256)

@@ -9,11 +9,11 @@ from providers.wire.anthropic import AnthropicWire
 from providers.wire.anthropic_stream import DELTA, MESSAGE_STOP, AnthropicStreamDecoder
 from providers.wire.base import OutboundRequest
 from providers.wire.bedrock.claude import body_of
-from providers.wire.bedrock.errors import broken_answer, failure_in_stream, failure_of_answer
+from providers.wire.bedrock.errors import failure_in_stream, failure_of_answer
 from providers.wire.bedrock.families import model_id
 from providers.wire.bedrock.frames import BrokenFrame, Frame, FrameReader
 from providers.wire.bedrock.urls import outbound
-from providers.wire.errors import error_parts
+from providers.wire.errors import broken_answer, error_parts
 from providers.wire.request import MessagesRequest
 from providers.wire.sse import render
 

@@ -6,11 +6,14 @@ from typing import Any
 import msgspec
 
 from providers.types import Model, Target, UpstreamFailure, Usage
-from providers.wire.cohere.errors import broken_answer, failure_in_answer
+from providers.wire.blocks import TEXT, THINKING, TOOL, Blocks
+from providers.wire.cohere.errors import failure_in_answer
 from providers.wire.cohere.request import cited_sources, one_call_only
+from providers.wire.emitters import Emitter
+from providers.wire.errors import broken_answer
 from providers.wire.openai_chat.tools import original_names
 from providers.wire.request import MessagesRequest
-from providers.wire.sequence import BlockEmitter, BlockSequence
+from providers.wire.sequence import BlockSequence
 
 STOP_REASONS = {
     "COMPLETE": "end_turn",
@@ -93,8 +96,9 @@ class WholeAnswer(msgspec.Struct):
 
 
 class Answer:
-    def __init__(self, emitter: BlockEmitter, *, request: MessagesRequest, target: Target, model: Model) -> None:
-        self.blocks = BlockSequence(emitter, names=original_names(request), one_call=one_call_only(request))
+    def __init__(self, emitter: Emitter, *, request: MessagesRequest, target: Target, model: Model) -> None:
+        self.blocks = Blocks(emitter)
+        self._sequence = BlockSequence(self.blocks, names=original_names(request), one_call=one_call_only(request))
         self.usage = Usage()
         self.ended = False
         self._finish_reason = ""
@@ -104,6 +108,10 @@ class Answer:
         self._text: str | None = None
         """The key of the latest text block: it stays open until another block starts, because
         citations come after a text."""
+
+    @property
+    def place(self) -> object:
+        return self._sequence.place
 
     # -- streamed
 
@@ -121,9 +129,9 @@ class Answer:
                 for call in _listed(message.tool_calls):
                     self._add_call(index, call, starts=event.type == "tool-call-start")
             case "tool-call-end":
-                self.blocks.stop(f"call {index}")
+                self._sequence.stop(f"call {index}")
             case "content-end":
-                self.blocks.stop(f"thinking {index}")
+                self._sequence.stop(f"thinking {index}")
             case "citation-start" if message is not None:
                 for citation in _listed(message.citations):
                     self._cite(citation)
@@ -134,7 +142,7 @@ class Answer:
     def _add_content(self, index: int, content: Content) -> None:
         if content.thinking:
             self._close_text()
-            self.blocks.add(f"thinking {index}", "thinking", content.thinking)
+            self._sequence.add(f"thinking {index}", THINKING, content.thinking)
         if content.text:
             self._add_text(f"text {index}", content.text)
 
@@ -142,11 +150,11 @@ class Answer:
         if key != self._text:
             self._close_text()
             self._text = key
-        self.blocks.add(key, "text", text)
+        self._sequence.add(key, TEXT, text)
 
     def _close_text(self) -> None:
         if self._text is not None:
-            self.blocks.stop(self._text)
+            self._sequence.stop(self._text)
             self._text = None
 
     def _add_call(self, index: int, call: Call, *, starts: bool) -> None:
@@ -154,11 +162,11 @@ class Answer:
         function = call.function or Function()
         if starts:
             self._close_text()
-            self.blocks.start(key, "tool", function.name or "")
+            self._sequence.start(key, TOOL, function.name or "")
         arguments = function.arguments
         if arguments is not None and not isinstance(arguments, str):
             arguments = msgspec.json.encode(arguments).decode()
-        self.blocks.add(key, "tool", arguments or "")
+        self._sequence.add(key, TOOL, arguments or "")
 
     def _cite(self, citation: Citation) -> None:
         if self._text is None or citation.type != PROSE:
@@ -166,7 +174,7 @@ class Answer:
         for source in citation.sources or ():
             known = self._sources.get(source.id or "")
             if known is not None:
-                self.blocks.cite(self._text, known.citation)
+                self._sequence.cite(self._text, known.citation)
 
     @functools.cached_property
     def _sources(self) -> Any:
@@ -179,7 +187,7 @@ class Answer:
         contents, citations = _listed(message.content), _listed(message.citations)
         for index, content in enumerate(contents):
             self._add_content(index, content)
-            self.blocks.stop(f"thinking {index}")
+            self._sequence.stop(f"thinking {index}")
             is_last = index == len(contents) - 1
             for citation in citations:
                 if citation.content_index == index or (citation.content_index is None and is_last):
@@ -188,7 +196,7 @@ class Answer:
             self._add_text(PLAN, message.tool_plan)
         for index, call in enumerate(_listed(message.tool_calls)):
             self._add_call(index, call, starts=True)
-            self.blocks.stop(f"call {index}")
+            self._sequence.stop(f"call {index}")
         return self._end_of_message(Delta(finish_reason=answer.finish_reason, usage=answer.usage))
 
     # -- its end
@@ -207,13 +215,23 @@ class Answer:
 
     def end(self) -> tuple[str, str | None]:
         """Close the last block: Anthropic's (stop_reason, stop_sequence)."""
-        self.blocks.finish()
+        self._sequence.finish()
         reason = STOP_REASONS.get(self._finish_reason, "end_turn")
         if reason in {"end_turn", "tool_use"}:
             return ("tool_use" if self.blocks.called else "end_turn"), None
         stops: list[str] = self._request.value("stop_sequences") or []
         # Cohere does not tell which sequence it stopped at.
         return reason, stops[0] if reason == "stop_sequence" and len(stops) == 1 else None
+
+
+def text_alone(event: Event) -> str:
+    """The text or the thought that `event` says, and nothing else; "" for any other event."""
+    message = event.delta.message if event.delta is not None else None
+    content = message.content if message is not None else None
+    if event.type != "content-delta" or not isinstance(content, Content):
+        return ""
+    text = content.text or content.thinking or ""
+    return text if content in (Content(content.type, text), Content(content.type, thinking=text)) else ""
 
 
 def update_usage(usage: Usage, told: Counts) -> None:

@@ -11,8 +11,6 @@ from providers.wire.openai_chat import errors as usual
 INVALID_TOKEN = 498
 """Cohere's own status for a key that it does not know; elsewhere 498 means that there is no capacity."""
 
-broken_answer = usual.broken_answer
-
 
 def failure_of_answer(status: int, headers: Mapping[str, str], body: bytes, *, target: Target) -> UpstreamFailure:
     if status == INVALID_TOKEN:

@@ -31,7 +31,7 @@ class CohereMessageWriter(MessageWriter):
         super().__init__(target=target, model=model, quirks=quirks, thinking=False)
         self._cites = cites
 
-    def write(self, system: str, turns: list[Turn]) -> list[dict[str, Any]]:
+    def write(self, system: str | list[Part], turns: list[Turn]) -> list[dict[str, Any]]:
         messages = super().write(system, turns)
         if messages[-1]["role"] == "assistant":
             # Cohere continues no message of the assistant's.

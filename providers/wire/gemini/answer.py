@@ -13,6 +13,9 @@ from msgspec import UNSET
 
 from providers.families import family_of
 from providers.types import Model, Target, UpstreamFailure, Usage
+from providers.wire.blocks import TEXT, THINKING, Blocks
+from providers.wire.emitters import Emitter
+from providers.wire.errors import broken_answer
 from providers.wire.gemini.arguments import StreamedArguments
 from providers.wire.gemini.chunks import (
     Candidate,
@@ -25,16 +28,11 @@ from providers.wire.gemini.chunks import (
     merge_usage,
     update_usage,
 )
-from providers.wire.gemini.emitters import GeminiEmitter
-from providers.wire.gemini.errors import broken_answer, failure_in_stream
+from providers.wire.gemini.errors import failure_in_stream
 from providers.wire.gemini.search import Findings, web_search_of
 from providers.wire.gemini.thinking import Carried, carrying, packed, shows_thinking
 from providers.wire.gemini.tools import one_call_only, original_names
 from providers.wire.request import MessagesRequest
-
-TEXT = "text"
-THINKING = "thinking"
-UNNAMED = "unnamed_tool"
 
 REFUSALS = frozenset(
     {
@@ -61,11 +59,11 @@ class Ending:
     stop_reason: str
     explanation: str | None = None
 
-    def fields(self) -> dict[str, Any]:
-        fields: dict[str, Any] = {"stop_reason": self.stop_reason, "stop_sequence": None}
-        if self.stop_reason == "refusal":
-            fields["stop_details"] = {"type": "refusal", "category": None, "explanation": self.explanation}
-        return fields
+    @property
+    def details(self) -> dict[str, Any]:
+        if self.stop_reason != "refusal":
+            return {}
+        return {"stop_details": {"type": "refusal", "category": None, "explanation": self.explanation}}
 
 
 @dataclass(slots=True)
@@ -78,9 +76,10 @@ class _StreamedCall:
 
 
 class Answer:
-    """Gets chunks, drives an emitter. `open` is the kind of the block that is open, None between blocks."""
+    """Gets chunks, writes blocks."""
 
-    def __init__(self, emitter: GeminiEmitter, *, request: MessagesRequest, target: Target, model: Model) -> None:
+    def __init__(self, emitter: Emitter, *, request: MessagesRequest, target: Target, model: Model) -> None:
+        self.blocks = Blocks(emitter)
         self._emitter = emitter
         self._target = target
         self._model = model
@@ -92,16 +91,11 @@ class Answer:
         self._holds = search is not None
         self._held: list[Part] = []
         self._told = UsageMetadata()
-        self._blank = ""
         self._text_signature = ""
         self._streamed: _StreamedCall | None = None
         self.usage = Usage()
         self.finish_reason: str | None = None
         self._explanation: str | None = None
-        self.open: str | None = None
-        self.called = False
-        self.emitted = False
-        self.chars = 0
 
     def add(self, chunk: Chunk, data: bytes) -> UpstreamFailure | None:
         """Take over `chunk`, which was read from `data`. A failure when it reports an error."""
@@ -124,9 +118,9 @@ class Answer:
             update_usage(self.usage, self._told)
 
     @property
-    def takes_text(self) -> bool:
-        """Whether a text block is open and nothing waits, so that more text just goes on."""
-        return self.open is TEXT and not self._holds and self._streamed is None
+    def place(self) -> object:
+        """The kind of the block that more of its text may go to as it is: nothing waits."""
+        return None if self._holds or self._streamed is not None else self.blocks.open
 
     def _add_candidate(self, candidate: Candidate) -> None:
         if candidate.grounding_metadata is not None:
@@ -150,21 +144,21 @@ class Answer:
         elif part.tool_call is not UNSET or part.tool_response is not UNSET:
             self._carry_part(part)
         elif part.thought:
-            self._write(THINKING, part.text or "")
+            self.blocks.say(THINKING, part.text or "")
         else:
             self._add_text(part)
 
     def _add_text(self, part: Part) -> None:
         text = part.text if part.text is not None else _text_of_other(part)
         if part.thought_signature:
-            if self.open is THINKING and text:
+            if self.blocks.open is THINKING and text:
                 self._emitter.sign(self._carrying("text", part.thought_signature))
-            elif not self.emitted and self._thinks and text:
-                self._open_block(THINKING)
+            elif not self.blocks.opened and self._thinks and text:
+                self.blocks.begin(THINKING)
                 self._emitter.sign(self._carrying("text", part.thought_signature))
             else:
                 self._text_signature = part.thought_signature
-        self._write(TEXT, text)
+        self.blocks.say(TEXT, text)
 
     def _add_call(self, call: FunctionCall, signature: str) -> None:
         if self._streamed is None and (call.partial_args is not None or call.will_continue):
@@ -185,20 +179,18 @@ class Answer:
             self._emit_call(streamed.name, msgspec.json.encode(streamed.arguments.value).decode(), streamed.signature)
 
     def _emit_call(self, name: str, arguments: str, signature: str) -> None:
-        if self.called and self._one_call:
+        if self.blocks.called and self._one_call:
             return
         if self._text_signature:
             self._sign_next("text", self._text_signature)
             self._text_signature = ""
         if signature:
             self._sign_next("call", signature)
-        self._close_block()
-        self.called = self.emitted = True
-        self._emitter.open_tool(self._names.get(name, name) or UNNAMED)
+        self.blocks.begin_tool(self._names.get(name, name))
         if arguments not in ("", "{}"):
-            self.chars += len(arguments)
+            self.blocks.chars += len(arguments)
             self._emitter.piece(arguments)
-        self._emitter.close()
+        self.blocks.close()
 
     def _carry_part(self, part: Part) -> None:
         """A step of Google's own tools: it means nothing to the client, and Google wants it back."""
@@ -209,49 +201,19 @@ class Answer:
             told["toolResponse"] = part.tool_response
         if part.thought_signature:
             told["thoughtSignature"] = part.thought_signature
-        self._close_block()
+        self.blocks.close()
         self._sign_next("part", packed(told))
-        self._close_block()
+        self.blocks.close()
 
     def _sign_next(self, what: Carried, payload: str) -> None:
         """Let the thinking block before the next block carry `payload`: the one that is open, or a new one."""
-        if self.open is not THINKING:
-            self._open_block(THINKING)
+        if self.blocks.open is not THINKING:
+            self.blocks.begin(THINKING)
         self._emitter.sign(self._carrying(what, payload))
-        self._close_block()
+        self.blocks.close()
 
     def _carrying(self, what: Carried, payload: str) -> str:
         return carrying(what, payload, target=self._target, model=self._model)
-
-    # -- blocks
-
-    def _write(self, kind: str, text: str) -> None:
-        if not text:
-            return
-        if self.open is not kind:
-            text = self._blank + text if kind is TEXT else text
-            if kind is TEXT and text.isspace():
-                # Anthropic refuses blank blocks when they come back: open one for real text only.
-                self._blank = text
-                return
-            self._open_block(kind)
-        self.chars += len(text)
-        self._emitter.piece(text)
-
-    def _open_block(self, kind: str) -> None:
-        self._close_block()
-        self._blank = ""
-        self.open = kind
-        self.emitted = True
-        if kind is TEXT:
-            self._emitter.open_text()
-        else:
-            self._emitter.open_thinking()
-
-    def _close_block(self) -> None:
-        if self.open is not None:
-            self._emitter.close()
-            self.open = None
 
     # -- the end
 
@@ -262,26 +224,23 @@ class Answer:
             return broken_answer(self._target, mishap, again=True)
         self._release()
         self._finish_streamed()
-        self._close_block()
+        self.blocks.close()
         if self.finish_reason in REFUSALS:
             return Ending("refusal", self._explanation)
         if self.finish_reason in LENGTHS:
             return Ending("max_tokens")
-        if not self.emitted:
+        if not self.blocks.opened:
             return broken_answer(
                 self._target, f"gave an empty answer ({self.finish_reason or 'no reason'})", again=True
             )
-        return Ending("tool_use" if self.called else "end_turn")
+        return Ending("tool_use" if self.blocks.called else "end_turn")
 
     def _release(self) -> None:
         """What was held back, in Anthropic's order: searches, text with citations, calls."""
         held, self._held, self._holds = self._held, [], False
         searches = self._findings.searches()
-        if searches:
-            self._close_block()
-            self.emitted = True
-            for query, results in searches:
-                self._emitter.search(query, results)
+        for query, results in searches:
+            self.blocks.search(query, results)
         self.usage.web_searches = billed_searches(len(searches), family_of(self._target.actual_model))
         texts = [part for part in held if _is_text(part)]
         cited = list(self._findings.cited([part.text or "" for part in texts])) if searches else []
@@ -294,12 +253,12 @@ class Answer:
     def _write_cited(self, cited: list[tuple[str, list[dict[str, Any]]]]) -> None:
         for text, citations in cited:
             if citations:
-                self._close_block()
-            self._write(TEXT, text)
-            if citations and self.open is TEXT:
+                self.blocks.close()
+            self.blocks.say(TEXT, text)
+            if citations and self.blocks.open is TEXT:
                 for citation in citations:
                     self._emitter.cite(citation)
-                self._close_block()
+                self.blocks.close()
 
 
 def _is_text(part: Part) -> bool:

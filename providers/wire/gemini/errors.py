@@ -6,13 +6,15 @@ from typing import Any
 
 import msgspec
 
-from providers.types import RetryClass, Target, UpstreamFailure
-from providers.wire.errors import MAX_TEXT, context_overflow, retry_after, scrub
+from providers.types import Target, UpstreamFailure
+from providers.wire.errors import MAX_TEXT, context_overflow, error_parts, retry_after
+from providers.wire.failures import Cause, cause_of, failure, overflow_failure
 
 BAD_KEY = re.compile(r"api_key_invalid|api key not valid|api key expired|api_key_service_blocked")
 NO_SERVICE = re.compile(r"location is not supported|billing|free tier is not available|not been used in project")
 NO_MODEL = re.compile(r"models?/\S+ is not found|is not supported for generatecontent|publisher model .* not found")
 DELAY = re.compile(r"(\d+(?:\.\d+)?)s")
+OWN_STATUSES: dict[int, Cause] = {499: "timed_out", 503: "overloaded"}
 STATUSES = {
     "INVALID_ARGUMENT": 400,
     "FAILED_PRECONDITION": 400,
@@ -91,7 +93,7 @@ def status_of(body: bytes) -> Status | None:
 
 def failure_of_answer(status: int, headers: Mapping[str, str], body: bytes, *, target: Target) -> UpstreamFailure:
     """What a non-2xx answer means."""
-    told = status_of(body) or Status(message=_plain(body))
+    told = status_of(body) or Status(message=error_parts(body)[1] or _plain(body))
     wait = retry_after(headers)
     return _failure(status, told, told.wait if wait is None else wait, target)
 
@@ -103,96 +105,29 @@ def failure_in_stream(body: bytes, *, target: Target) -> UpstreamFailure:
     return _failure(code, told, told.wait, target)
 
 
-def broken_answer(target: Target, what: str, *, again: bool = False) -> UpstreamFailure:
-    """An answer that is none of this wire: `what` completes "The provider X …". `again`: the same
-    target may do better the next time."""
-    retry = RetryClass.SAME_TARGET if again else RetryClass.NEXT_TARGET
-    return UpstreamFailure(500, "api_error", f"The provider {target.provider} {what}.", retry=retry)
-
-
 def _failure(status: int, told: Status, wait: float | None, target: Target) -> UpstreamFailure:
-    said = scrub(told.message)[:MAX_TEXT]
     words = f"{told.message} {told.reasons} {told.status}".lower()
-    return (
-        _operators_fault(status, said, words, target)
-        or _requests_fault(status, said, words, target)
-        or _providers_fault(status, told, said, wait, target)
-    )
-
-
-def _operators_fault(status: int, said: str, words: str, target: Target) -> UpstreamFailure | None:
-    """Only the operator can put these right: the customer's client must not repeat them."""
-    name = target.provider
-    if status in {401, 403} or (status == 400 and BAD_KEY.search(words)):
-        message = f"The provider {name} refused CCM's credentials (HTTP {status}). The operator must renew them."
-    elif status == 404 or (status == 400 and NO_MODEL.search(words)):
-        message = f"The provider {name} knows no model {target.actual_model}, or its base URL is wrong (HTTP {status})."
-    elif status == 402 or (status in {400, 429} and NO_SERVICE.search(words) and "per_minute" not in words):
-        message = f"The provider {name} does not serve CCM's account (HTTP {status}){_quoted(said)}"
-    elif 300 <= status < 400:
-        message = f"The provider {name} answered with a redirect (HTTP {status}): its base URL is wrong."
-    elif status in {405, 406, 410, 415, 426, 451}:
-        message = f"The provider {name} refused the request with HTTP {status}{_quoted(said)}"
-    else:
-        return None
-    return UpstreamFailure(
-        500, "api_error", message, retry=RetryClass.NEXT_TARGET, upstream_status=status, should_retry=False
-    )
-
-
-def _requests_fault(status: int, said: str, words: str, target: Target) -> UpstreamFailure | None:
-    """The request itself is refused: no other target of the model would take it."""
     overflow = context_overflow(words) if status in {400, 413, 500} else None
     if overflow is not None:
-        return _refused(400, "invalid_request_error", overflow, status)
-    if status == 413 or (status == 400 and "payload size exceeds" in words):
-        message = f"The request is too large for the provider {target.provider}{_quoted(said)}"
-        return _refused(413, "request_too_large", message, status)
-    if status in {400, 422}:
-        message = f"The provider {target.provider} refused the request (HTTP {status}){_quoted(said)}"
-        return _refused(400, "invalid_request_error", message, status)
-    return None
+        return overflow_failure(overflow, status)
+    return failure(_cause(status, told, words), target=target, status=status, said=told.message, wait=wait)
 
 
-def _refused(shown: int, kind: str, message: str, status: int) -> UpstreamFailure:
-    return UpstreamFailure(shown, kind, message, retry=RetryClass.NEVER, upstream_status=status)
-
-
-def _providers_fault(status: int, told: Status, said: str, wait: float | None, target: Target) -> UpstreamFailure:
-    name = target.provider
-    should_retry = None
-    retry = RetryClass.NEXT_TARGET
-    if status == 429:
-        # Its text is about the operator's project and plan: not for customers.
-        said = ""
-        shown, kind, message = 429, "rate_limit_error", f"The provider {name} is limiting CCM's requests"
-        if told.is_of_the_day:
-            message, should_retry, wait = f"The provider {name} serves no more of CCM's requests today", False, None
-    elif status in {498, 503, 529}:
-        shown, kind, message = 529, "overloaded_error", f"The provider {name} is overloaded"
-    elif status in {408, 499, 504}:
-        shown, kind, message = 504, "timeout_error", f"The provider {name} timed out (HTTP {status})"
-    elif status == 409:
-        retry = RetryClass.SAME_TARGET
-        shown, kind, message = 500, "api_error", f"The provider {name} reported a conflict (HTTP 409)"
-    else:
-        shown, kind, message = 500, "api_error", f"The provider {name} failed (HTTP {status})"
-    return UpstreamFailure(
-        shown,
-        kind,
-        message + _quoted(said),
-        retry=retry,
-        retry_after=wait,
-        upstream_status=status,
-        should_retry=should_retry,
-    )
+def _cause(status: int, told: Status, words: str) -> Cause:
+    if status == 400 and BAD_KEY.search(words):
+        return "bad_key"
+    if status == 400 and NO_MODEL.search(words):
+        return "no_model"
+    if status == 402 or (status in {400, 429} and NO_SERVICE.search(words) and "per_minute" not in words):
+        return "no_service"
+    if status == 400 and "payload size exceeds" in words:
+        return "too_large"
+    if status == 429 and told.is_of_the_day:
+        return "used_up"
+    return OWN_STATUSES.get(status) or cause_of(status)
 
 
 def _plain(body: bytes) -> str:
     """What a body without a status says; a page of HTML says nothing."""
     text = body[: 4 * MAX_TEXT].decode("utf-8", "replace").strip()
     return "" if text[:1] in {"<", "{", "[", ""} else text
-
-
-def _quoted(said: str) -> str:
-    return f": {said}" if said else "."

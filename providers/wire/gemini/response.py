@@ -5,11 +5,12 @@ import msgspec
 from providers.errors import UpstreamError
 from providers.types import Model, Target
 from providers.wire.base import DecodedResponse
+from providers.wire.decoder import decoded_message
+from providers.wire.emitters import MessageEmitter
+from providers.wire.errors import broken_answer
 from providers.wire.gemini.answer import Answer, Ending
 from providers.wire.gemini.chunks import decode_chunks
-from providers.wire.gemini.emitters import GeminiMessage
-from providers.wire.gemini.errors import broken_answer, failure_in_stream, status_of
-from providers.wire.openai_chat.emitters import message_object, new_message_id
+from providers.wire.gemini.errors import failure_in_stream, status_of
 from providers.wire.openai_chat.reasoning import signature
 from providers.wire.request import MessagesRequest
 
@@ -25,7 +26,7 @@ def decoded_response(body: bytes, *, request: MessagesRequest, target: Target, m
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         what = "a web page" if body.lstrip()[:1] == b"<" else "something that is not an answer"
         raise UpstreamError(broken_answer(target, f"answered with {what}: check its base URL")) from None
-    emitter = GeminiMessage(signature=signature(target, model))
+    emitter = MessageEmitter(signature=signature(target, model))
     answer = Answer(emitter, request=request, target=target, model=model)
     for chunk in chunks:
         failure = answer.add(chunk, body)
@@ -34,12 +35,14 @@ def decoded_response(body: bytes, *, request: MessagesRequest, target: Target, m
     ending = answer.end()
     if not isinstance(ending, Ending):
         raise UpstreamError(ending)
-    message = message_object(new_message_id(), model.name, content=emitter.content, usage=answer.usage)
-    return DecodedResponse(
-        body=msgspec.json.encode(message | ending.fields()),
-        usage=answer.usage,
+    return decoded_message(
+        emitter,
+        answer,
+        request=request,
+        model=model,
         stop_reason=ending.stop_reason,
-        output_chars=answer.chars,
+        stop_sequence=None,
+        details=ending.details,
     )
 
 

@@ -10,68 +10,90 @@ from typing import Any
 
 import msgspec
 
+from providers.wire.blocks import TEXT, THINKING, TOOL, Blocks, Prose
+from providers.wire.openai_chat.arguments import ObjectEnd
 from providers.wire.openai_chat.chunks import Delta, Function, ToolCall, reasoning_of
-from providers.wire.openai_chat.emitters import Emitter
-
-TEXT = "text"
-THINKING = "thinking"
-TOOL = "tool"
+from providers.wire.openai_chat.citations import Citation, of_annotations
+from providers.wire.openai_chat.details import Details
+from providers.wire.stops import StopSequences
 
 
 class _Call:
     """A tool call on its way. `waiting` are its argument pieces that are not emitted yet."""
 
-    __slots__ = ("arguments", "id", "index", "name", "streams", "waiting")
+    __slots__ = ("_end", "arguments", "follows", "id", "index", "name", "streams", "waiting")
 
-    def __init__(self, index: int | None, call_id: str) -> None:
+    def __init__(self, index: int | None, call_id: str, *, name: str = "", follows: str | None = None) -> None:
         self.index = index
         self.id = call_id
-        self.name = ""
+        self.name = name
         self.arguments = ""
+        self.follows = follows
+        """The arguments before these, in the same call of the provider's: the same again are no other call."""
+        self._end = ObjectEnd()
         self.waiting: list[str] = []
         self.streams = False
         """Its arguments are a JSON object so far: pieces may go out as they come."""
 
-    def add(self, arguments: str) -> None:
-        self.arguments += arguments
-        self.waiting.append(arguments)
-        self.streams = self.streams or self.arguments.lstrip()[:1] == "{"
+    def add(self, arguments: str) -> str:
+        """What of `arguments` comes after the end of their object."""
+        if not self.streams:
+            self.streams = (self.arguments + arguments).lstrip()[:1] == "{"
+        size = self._end.feed(arguments) if self.streams else len(arguments)
+        self.arguments += arguments[:size]
+        self.waiting.append(arguments[:size])
+        return arguments[size:]
 
     @property
     def is_complete(self) -> bool:
         """Whether the arguments are a whole JSON object by now."""
-        if not self.streams or not self.arguments.rstrip().endswith("}"):
-            return False
-        try:
-            msgspec.json.decode(self.arguments)
-        except (msgspec.DecodeError, RecursionError):
-            return False
-        return True
+        return self._end.ended
+
+    @property
+    def is_repeated(self) -> bool:
+        return self.follows is not None and self.follows == self.arguments.strip()
 
 
 class BlockAssembler:
-    """Gets deltas, drives an emitter. `names` turns functions' names back into the tools';
-    `fallback_name` is for a call that never gets one."""
+    """Gets deltas, writes blocks. `names` turns functions' names back into the tools'; `fallback_name` is
+    for a call that never gets one. `stops` are sequences that the provider does not look for itself.
+    `details`: the provider wants its reasoning's details back."""
 
-    def __init__(self, emitter: Emitter, *, names: Mapping[str, str], fallback_name: str) -> None:
-        self._emitter = emitter
+    def __init__(
+        self,
+        blocks: Blocks,
+        *,
+        names: Mapping[str, str],
+        fallback_name: str,
+        stops: list[str],
+        details: Details | None,
+    ) -> None:
+        self._blocks = blocks
+        self._stops = StopSequences(stops)
+        self._details = details
+        self.citations: list[Citation] = []
+        """Of the text that is open, or comes next: they are written before it is closed."""
         self._names = names
         self._fallback_name = fallback_name
         self._calls: list[_Call] = []
         self._queue: list[_Call] = []
-        """Calls that are not closed; the first one's block is open when `open` is TOOL."""
-        self._blank = ""
-        self._held: list[tuple[str, str]] = []
-        self.open: str | None = None
-        self.called = False
+        """Calls that are not closed; the first one's block is open when a tool's block is."""
+        self._held: list[tuple[Prose, str]] = []
         self.refused = False
-        self.chars = 0
+        self.stopped: str | None = None
+        """The stop sequence that the text ran into: nothing is written after it."""
 
     def add(self, delta: Delta) -> None:
         """Take the deltas of one chunk, reasoning first, calls last."""
+        if self.stopped is not None:
+            return
         reasoning = reasoning_of(delta)
         if reasoning:
             self._say(THINKING, reasoning)
+        if delta.reasoning_details and self._details is not None:
+            self._keep(self._details, delta.reasoning_details)
+        if delta.annotations:
+            self.citations += of_annotations(delta.annotations)
         if delta.content:
             self._say(TEXT, delta.content)
         if delta.refusal:
@@ -87,7 +109,10 @@ class BlockAssembler:
         while self._queue:
             self._close_first_call()
         self._write_held()
-        self._close_block()
+        self._end_text()
+        if self._blocks.called:
+            self._write_details()
+        self._blocks.close()
 
     @property
     def is_whole(self) -> bool:
@@ -95,13 +120,15 @@ class BlockAssembler:
         return all(call.is_complete for call in self._queue)
 
     @property
-    def takes_text(self) -> bool:
-        """Whether a text block is open and nothing waits, so that more text just goes on."""
-        return self.open is TEXT and not self._queue and not self._held
+    def place(self) -> object:
+        """The kind of the block that more of its text may go to as it is: nothing waits."""
+        waits = self._queue or self._held or self._stops
+        gathers = self._details is not None and self._blocks.open is THINKING
+        return None if waits or gathers else self._blocks.open
 
     # -- text and reasoning
 
-    def _say(self, kind: str, text: str) -> None:
+    def _say(self, kind: Prose, text: str) -> None:
         if self._queue:
             self._advance(text_waits=True)
         if self._queue:
@@ -117,30 +144,43 @@ class BlockAssembler:
         for kind, text in held:
             self._write(kind, text)
 
-    def _write(self, kind: str, text: str) -> None:
-        if self.open is not kind:
-            text = self._blank + text if kind is TEXT else text
-            if kind is TEXT and text.isspace():
-                # Anthropic refuses blank blocks when they come back: open one for real text only.
-                self._blank = text
-                return
-            self._open_block(kind)
-        self.chars += len(text)
-        self._emitter.piece(text)
+    def _write(self, kind: Prose, text: str) -> None:
+        if self.stopped is not None:
+            return
+        if kind is THINKING:
+            self._end_text()
+        elif self._stops:
+            text = self._stops.feed(text)
+            self.stopped = self._stops.hit
+        if kind is TEXT and text:
+            self._write_details()
+        self._blocks.say(kind, text)
 
-    def _open_block(self, kind: str) -> None:
-        self._close_block()
-        self._blank = ""
-        self.open = kind
-        if kind is TEXT:
-            self._emitter.open_text()
-        elif kind is THINKING:
-            self._emitter.open_thinking()
+    def _end_text(self) -> None:
+        """No more text before the next block: what was held back of it belongs to it."""
+        if self.stopped is None:
+            self._blocks.say(TEXT, self._stops.rest())
+        if self._blocks.open is TEXT:
+            for citation in self.citations:
+                self._blocks.emitter.cite(citation)
+            self.citations = []
 
-    def _close_block(self) -> None:
-        if self.open is not None:
-            self._emitter.close()
-            self.open = None
+    # -- what stands behind the reasoning
+
+    def _keep(self, details: Details, told: list[dict[str, Any]]) -> None:
+        if details.add(told) and self._blocks.open is THINKING:
+            self._blocks.emitter.sign(details.sealed())
+
+    def _write_details(self) -> None:
+        """The block ends that thinks: what has signed it, or in a block of its own what has come without."""
+        details = self._details
+        if details is None or not details.wants_back:
+            return
+        if self._blocks.open is not THINKING:
+            self._blocks.begin(THINKING)
+            self._blocks.emitter.sign(details.sealed())
+        self._blocks.close()
+        details.clear()
 
     # -- tool calls
 
@@ -151,10 +191,17 @@ class BlockAssembler:
         call.name = call.name or function.name or ""
         if call not in self._queue:
             return  # closed already: its arguments were complete
-        if arguments:
-            self.chars += len(arguments)
-            call.add(arguments)
+        self._blocks.chars += len(arguments)
+        while arguments and (arguments := call.add(arguments).lstrip()).startswith("{"):
+            # Several objects in one call are several calls.
+            call = self._another(call)
         self._advance(text_waits=False)
+
+    def _another(self, call: _Call) -> _Call:
+        another = _Call(call.index, call.id, name=call.name, follows=call.arguments.strip())
+        self._calls.append(another)
+        self._queue.append(another)
+        return another
 
     def _call_of(self, delta: ToolCall, name: str, arguments: str) -> _Call:
         """The call that `delta` continues, or a new one (rules 1 and 2 of 1.8)."""
@@ -183,33 +230,36 @@ class BlockAssembler:
         """Emit what the first call has; close it once it is complete and something else waits."""
         while self._queue and self._queue[0].name:
             first = self._queue[0]
-            self._emit(first)
+            if first.follows is not None and not first.is_complete:
+                return  # it may be the same once more
+            if not first.is_repeated:
+                self._emit(first)
             something_waits = text_waits or len(self._queue) > 1
             if not something_waits or not first.is_complete:
                 return
             self._close_first_call()
 
     def _emit(self, call: _Call) -> None:
-        if self.open is not TOOL:
-            self._open_block(TOOL)
-            self.called = True
+        if self._blocks.open is not TOOL:
+            self._end_text()
+            self._write_details()
             name = call.name or self._fallback_name
-            self._emitter.open_tool(self._names.get(name, name))
+            self._blocks.begin_tool(self._names.get(name, name))
         if call.streams:
             for piece in call.waiting:
-                self._emitter.piece(piece)
+                self._blocks.emitter.piece(piece)
             call.waiting = []
 
     def _close_first_call(self) -> None:
         call = self._queue.pop(0)
-        if not call.name and not call.arguments:
+        if (not call.name and not call.arguments) or call.is_repeated:
             return
         self._emit(call)
         if not call.streams:
             text = unwrapped(call.arguments)
             if text:
-                self._emitter.piece(text)
-        self._close_block()
+                self._blocks.emitter.piece(text)
+        self._blocks.close()
 
 
 def _json_text(arguments: Any) -> str:

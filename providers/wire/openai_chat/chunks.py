@@ -37,6 +37,7 @@ class Delta(msgspec.Struct):
     tool_calls: list[ToolCall] | None = None
     function_call: Function | None = None
     refusal: str | None = None
+    annotations: list[dict[str, Any]] | None = None
 
 
 class Choice(msgspec.Struct):
@@ -54,6 +55,9 @@ class Chunk(msgspec.Struct):
     usage: dict[str, Any] | None = None
     error: Any = None
     x_groq: dict[str, Any] | None = None
+    citations: list[Any] | None = None
+    """Addresses, of the whole answer (Perplexity)."""
+    search_results: list[Any] | None = None
 
 
 _chunk = msgspec.json.Decoder(Chunk)
@@ -85,6 +89,8 @@ def decode_chunk(data: bytes) -> Chunk | None:
         usage=usage if isinstance(usage, dict) else None,
         error=told.get("error"),
         x_groq=groq if isinstance(groq, dict) else None,
+        citations=_list(told.get("citations")) or None,
+        search_results=_list(told.get("search_results")) or None,
     )
 
 
@@ -113,6 +119,7 @@ def _lenient_delta(told: Any) -> Delta | None:
         tool_calls=[_lenient_call(call) for call in _list(told.get("tool_calls")) if isinstance(call, dict)],
         function_call=_lenient_function(told.get("function_call")),
         refusal=_text(told.get("refusal")),
+        annotations=[item for item in _list(told.get("annotations")) if isinstance(item, dict)] or None,
     )
 
 

@@ -94,11 +94,11 @@ def content_of(block: Block) -> list[Block]:
 def system_text(request: MessagesRequest) -> str:
     """The system prompt. The client's billing header goes: it differs between sessions, stands
     first, and so would defeat every provider's prompt cache."""
-    texts = (_without_billing_header(text) for text in request.system_texts)
+    texts = (without_billing_header(text) for text in request.system_texts)
     return PARAGRAPH.join(text for text in texts if text.strip())
 
 
-def _without_billing_header(text: str) -> str:
+def without_billing_header(text: str) -> str:
     if not text.lstrip().startswith(BILLING_HEADER):
         return text
     return text.lstrip().partition("\n")[2]

@@ -7,6 +7,8 @@ the order of the calls, and everything else that the user's turn holds comes aft
 from typing import Any
 
 from providers.types import Model, Target
+from providers.wire.openai_chat.cache import CacheMarks, is_marked
+from providers.wire.openai_chat.details import opened
 from providers.wire.openai_chat.history import PARAGRAPH, Block, Turn, content_of
 from providers.wire.openai_chat.quirks import Quirks
 from providers.wire.openai_chat.reasoning import is_own_reasoning
@@ -31,8 +33,11 @@ class MessageWriter:
     """Writes one conversation. `thinking` says whether the model will think, for providers
     that then demand the reasoning of every turn that called tools."""
 
-    def __init__(self, *, target: Target, model: Model, quirks: Quirks, thinking: bool) -> None:
+    def __init__(
+        self, *, target: Target, model: Model, quirks: Quirks, thinking: bool, marks: CacheMarks | None = None
+    ) -> None:
         self._target = target
+        self._marks = marks or CacheMarks(target, quirks)
         self._sees = model.vision
         self._quirks = quirks
         self._thinking = thinking
@@ -41,7 +46,7 @@ class MessageWriter:
         self._user: list[Part] = []
         self._calls: dict[str, str] = {}
 
-    def write(self, system: str, turns: list[Turn]) -> list[dict[str, Any]]:
+    def write(self, system: str | list[Part], turns: list[Turn]) -> list[dict[str, Any]]:
         if system:
             self._messages.append({"role": "system", "content": system})
         for turn in turns:
@@ -66,9 +71,13 @@ class MessageWriter:
         text = assistant_text(turn.blocks)
         calls = self._tool_calls(turn.calls)
         if text or not calls:
-            message["content"] = text or NO_CONTENT
-        if self._quirks.replays_reasoning and (reasoning := self._own_reasoning(turn, called=bool(calls))):
-            message["reasoning_content"] = reasoning
+            mark = self._mark(turn.blocks)
+            message["content"] = [text_part(text) | mark] if text and mark else text or NO_CONTENT
+        field = self._quirks.reasoning_field
+        if field and (reasoning := self._own_reasoning(turn, called=bool(calls))):
+            message[field] = reasoning
+        if self._quirks.replays_details and (details := self._own_details(turn)):
+            message["reasoning_details"] = details
         if calls:
             message["tool_calls"] = calls
         self._messages.append(message)
@@ -89,7 +98,12 @@ class MessageWriter:
             if block.type == "thinking" and is_own_reasoning(block.signature, self._target)
         ]
         # DeepSeek and Kimi answer 400 when the reasoning before a call is missing; a space satisfies them.
-        return PARAGRAPH.join(texts) or (" " if called and self._thinking else "")
+        demanded = called and self._thinking and self._quirks.demands_reasoning
+        return PARAGRAPH.join(texts) or (" " if demanded else "")
+
+    def _own_details(self, turn: Turn) -> list[dict[str, Any]]:
+        signed = [block.signature for block in turn.blocks if block.type == "thinking"]
+        return [detail for signature in signed for detail in opened(signature, self._target)]
 
     def _user_turn(self, turn: Turn) -> None:
         results = {block.tool_use_id: block for block in turn.blocks if block.type == "tool_result"}
@@ -104,7 +118,9 @@ class MessageWriter:
         for call_id, wire_id in self._calls.items():
             block = results.get(call_id)
             text, parts = (INTERRUPTED, []) if block is None else self._result(block)
-            self._messages.append({"role": "tool", "tool_call_id": wire_id, "content": text})
+            mark = self._mark([block, *content_of(block)]) if block is not None and self._marks.taken else {}
+            content = [text_part(text) | mark] if mark else text
+            self._messages.append({"role": "tool", "tool_call_id": wire_id, "content": content})
             if parts:
                 attached += [text_part(f"[result of the tool call {wire_id}]"), *parts]
         self._calls = {}
@@ -131,11 +147,15 @@ class MessageWriter:
         text = "\n".join(texts) or NO_OUTPUT
         return (f"Error: {text}" if block.is_error else text), attached
 
+    def _mark(self, blocks: list[Block]) -> Part:
+        """The latest mark on one of `blocks`, whose texts become one part."""
+        return next((mark for block in reversed(blocks) if (mark := self._marks.of(block.cache_control))), {})
+
     def parts(self, block: Block) -> list[Part]:
         """What a user message can hold of `block`."""
         match block.type:
             case "text":
-                return [text_part(block.text)] if block.text.strip() else []
+                return [text_part(block.text) | self._marks.of(block.cache_control)] if block.text.strip() else []
             case "image":
                 return [self._image(block)]
             case "document":
@@ -180,7 +200,7 @@ class MessageWriter:
     def _flush_user(self) -> None:
         if not self._user:
             return
-        only_text = all(part["type"] == "text" for part in self._user)
+        only_text = all(part["type"] == "text" for part in self._user) and not is_marked(self._user)
         content: Any = PARAGRAPH.join(part["text"] for part in self._user) if only_text else self._user
         self._messages.append({"role": "user", "content": content})
         self._user = []

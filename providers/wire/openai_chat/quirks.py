@@ -34,8 +34,16 @@ class Quirks:
     reasoning: Literal["effort", "openrouter", "switch", "none"] = "effort"
     reasoning_models: str = r"gpt-oss"
     efforts: tuple[str, ...] = LOW_TO_HIGH
-    replays_reasoning: bool = False
-    """Wants its `reasoning_content` back."""
+    off_models: str = ""
+    """Models whose names match can be told not to think (`none`), and nothing else; "": none."""
+    reasoning_field: Literal["", "reasoning_content", "reasoning"] = ""
+    """Where an assistant's message holds the reasoning that the provider wants back; "": nowhere."""
+    replays_details: bool = False
+    """Tells what stands behind its reasoning (`reasoning_details`), and wants that back."""
+    demands_reasoning: bool = False
+    """Answers 400 when the reasoning before a call is missing."""
+    keeps_thinking: bool = False
+    """Forgets the reasoning of earlier turns unless it is told not to (`clear_thinking`)."""
     fixed_sampling: bool = False
     """Its thinking models refuse temperature and top_p."""
     top_k: bool = False
@@ -45,6 +53,8 @@ class Quirks:
     """Takes `response_format` of the type json_schema."""
     user: bool = False
     """Takes `user` and `prompt_cache_key`."""
+    cache_marks: str = ""
+    """Models whose names match take `cache_control` on parts and functions; "": none do."""
     continues_prefix: bool = False
     """Needs `prefix` on an assistant message at the end."""
     schema_without: frozenset[str] = frozenset()
@@ -90,23 +100,48 @@ QUIRKS: dict[str, Quirks] = {
         reasoning_models="",
         efforts=("minimal", "low", "medium", "high", "xhigh"),
         top_k=True,
+        replays_details=True,
+        cache_marks=r"anthropic/|google/gemini|minimax/|z-ai/glm",
     ),
     "deepseek": Quirks(
-        system_in_place=True, reasoning="switch", reasoning_models="", replays_reasoning=True, json_schema=False
+        system_in_place=True,
+        reasoning="switch",
+        reasoning_models="",
+        reasoning_field="reasoning_content",
+        demands_reasoning=True,
+        json_schema=False,
     ),
     "moonshot": Quirks(
-        tool_ids="counted", reasoning="none", replays_reasoning=True, fixed_sampling=True, json_schema=False
+        tool_ids="counted",
+        reasoning="none",
+        reasoning_field="reasoning_content",
+        demands_reasoning=True,
+        fixed_sampling=True,
+        json_schema=False,
     ),
     "kimi": Quirks(
-        tool_ids="counted", reasoning="none", replays_reasoning=True, fixed_sampling=True, json_schema=False
+        tool_ids="counted",
+        reasoning="none",
+        reasoning_field="reasoning_content",
+        demands_reasoning=True,
+        fixed_sampling=True,
+        json_schema=False,
     ),
-    "z.ai": Quirks(reasoning="switch", reasoning_models="", json_schema=False, streams_calls=True),
+    "z.ai": Quirks(
+        reasoning="switch",
+        reasoning_models="",
+        reasoning_field="reasoning_content",
+        keeps_thinking=True,
+        json_schema=False,
+        streams_calls=True,
+    ),
     "groq": Quirks(
         max_tokens="max_completion_tokens",
         schema_beside_tools=False,
+        off_models=r"qwen3",
         extra=((r"qwen|deepseek-r1", {"reasoning_format": "parsed"}),),
     ),
-    "cerebras": Quirks(max_tokens="max_completion_tokens"),
+    "cerebras": Quirks(max_tokens="max_completion_tokens", reasoning_field="reasoning"),
     "together": Quirks(top_k=True),
     "fireworks": Quirks(top_k=True, schema_beside_tools=False, most_unstreamed=4096),
     "ollama": Quirks(tool_choice=False),
@@ -115,7 +150,8 @@ QUIRKS: dict[str, Quirks] = {
         tool_ids="nine",
         required_choice="any",
         named_choice=False,
-        reasoning="none",
+        reasoning_models=r"(?:^|/)mistral-(?:small|medium)",
+        efforts=("none", "high"),
         continues_prefix=True,
         usage_option=False,
         schema_without=frozenset({"$id", "$schema", "additionalProperties"}),

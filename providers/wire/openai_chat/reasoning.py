@@ -34,12 +34,15 @@ def reasoning_fields(
     if wanted is None or not model.thinking or quirks.reasoning == "none":
         return {}
     if quirks.reasoning == "switch":
-        return {"thinking": {"type": "disabled" if wanted == OFF else "enabled"}}
+        kept = {"clear_thinking": False} if quirks.keeps_thinking and wanted != OFF else {}
+        return {"thinking": {"type": "disabled" if wanted == OFF else "enabled", **kept}}
     if quirks.reasoning == "openrouter":
         return {"reasoning": {"enabled": False} if wanted == OFF else {"effort": nearest(wanted, quirks.efforts)}}
     name = target.actual_model
     if is_openai_reasoning(target.kind, name):
         level = _openai_level(wanted, name, has_tools=has_tools)
+    elif quirks.off_models and re.search(quirks.off_models, name):
+        level = OFF if wanted == OFF else None
     elif target.kind in OPENAI_KINDS or not re.search(quirks.reasoning_models, name):
         level = None
     else:
@@ -63,6 +66,7 @@ def _openai_level(wanted: str, name: str, *, has_tools: bool) -> str | None:
 
 def nearest(wanted: str, levels: tuple[str, ...]) -> str:
     """The highest of `levels` that is not above `wanted`, else the lowest."""
+    levels = tuple(level for level in levels if level != OFF)
     rank = LEVELS.index(wanted)
     return next((level for level in reversed(levels) if LEVELS.index(level) <= rank), levels[0])
 

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from providers.types import Model, Target
+from providers.wire.openai_chat.cache import CacheMarks
 from providers.wire.openai_chat.history import PARAGRAPH, system_text, turns_of
 from providers.wire.openai_chat.messages import MessageWriter
 from providers.wire.openai_chat.quirks import Quirks, is_openai_reasoning, quirks_of
@@ -34,23 +35,24 @@ def body_of(request: MessagesRequest, *, target: Target, model: Model, max_token
     functions = functions_of(request, turns, quirks) if model.tools else []
     structured, instruction = response_format(request, quirks, beside_tools=bool(functions))
     thinking = model.thinking and wanted_effort(request) != OFF
-    writer = MessageWriter(target=target, model=model, quirks=quirks, thinking=thinking)
+    marks = CacheMarks(target, quirks)
+    writer = MessageWriter(target=target, model=model, quirks=quirks, thinking=thinking, marks=marks)
     system = PARAGRAPH.join(text for text in (system_text(request), instruction) if text)
     body: dict[str, Any] = {"model": target.actual_model}
     if functions:
-        body["tools"] = functions
+        body["tools"] = marks.functions(request, functions)
         if quirks.tool_choice:
             body |= choice_of(request, {function["function"]["name"] for function in functions}, quirks)
         if quirks.streams_calls and request.stream:
             body["tool_stream"] = True
-    body["messages"] = writer.write(system, turns)
+    body["messages"] = writer.write(marks.system(request, system), turns)
     body |= _limits(request, target, model, quirks, max_tokens)
     body |= _sampling(request, target, model, quirks)
     body |= reasoning_fields(request, target=target, model=model, quirks=quirks, has_tools=bool(functions))
     body |= structured
     if quirks.user:
         body |= user_fields(request)
-    if model.thinking:
+    if thinking:
         for pattern, fields in quirks.extra:
             body |= fields if re.search(pattern, target.actual_model) else {}
     if request.stream:
@@ -82,14 +84,21 @@ def _limits(request: MessagesRequest, target: Target, model: Model, quirks: Quir
     limit = min(max_tokens, model.max_output or max_tokens)
     if quirks.most_unstreamed is not None and not request.stream:
         limit = min(limit, quirks.most_unstreamed)
-    fields: dict[str, Any] = {name: limit}
-    stops = request.value("stop_sequences")
-    refuses = reasoning or (quirks.no_stops and re.search(quirks.no_stops, target.actual_model))
-    if isinstance(stops, list) and not refuses:
-        sent = [stop for stop in stops if isinstance(stop, str) and stop][:MAX_STOPS]
-        if sent:
-            fields["stop"] = sent
-    return fields
+    sent, _ = stops_of(request, target)
+    return {name: limit, "stop": sent} if sent else {name: limit}
+
+
+def stops_of(request: MessagesRequest, target: Target) -> tuple[list[str], list[str]]:
+    """The stop sequences that the provider looks for, and those that the decoder has to look for: some
+    models refuse them, and nobody takes more than a few."""
+    told = request.value("stop_sequences")
+    stops = [stop for stop in told if isinstance(stop, str) and stop] if isinstance(told, list) else []
+    if not stops:
+        return [], []
+    quirks, name = quirks_of(target.kind), target.actual_model
+    if is_openai_reasoning(target.kind, name) or (quirks.no_stops and re.search(quirks.no_stops, name)):
+        return [], stops
+    return stops[:MAX_STOPS], stops[MAX_STOPS:]
 
 
 def _sampling(request: MessagesRequest, target: Target, model: Model, quirks: Quirks) -> dict[str, Any]:

@@ -5,11 +5,12 @@ import msgspec
 from providers.errors import UpstreamError
 from providers.types import Model, Target, UpstreamFailure
 from providers.wire.base import DecodedResponse
-from providers.wire.errors import error_parts
+from providers.wire.decoder import decoded_message
+from providers.wire.emitters import MessageEmitter
+from providers.wire.errors import broken_answer, error_parts
 from providers.wire.openai_chat.answer import Answer
 from providers.wire.openai_chat.chunks import Chunk, NotAChunk, decode_chunk
-from providers.wire.openai_chat.emitters import MessageEmitter, message_object, new_message_id
-from providers.wire.openai_chat.errors import broken_answer, failure_in_stream
+from providers.wire.openai_chat.errors import failure_in_stream
 from providers.wire.openai_chat.reasoning import signature
 from providers.wire.request import MessagesRequest
 
@@ -17,24 +18,13 @@ from providers.wire.request import MessagesRequest
 def decoded_response(body: bytes, *, request: MessagesRequest, target: Target, model: Model) -> DecodedResponse:
     """Raises UpstreamError when `body` is no answer: an error, HTML, or JSON of another shape."""
     emitter = MessageEmitter(signature=signature(target, model))
-    answer = Answer(emitter, request=request, target=target)
+    answer = Answer(emitter, request=request, target=target, model=model)
     failure = answer.add(_chunk(body, target), body)
     if failure is not None:
         raise UpstreamError(failure)
     stop_reason, stop_sequence = answer.end()
-    message = message_object(
-        new_message_id(),
-        model.name,
-        content=emitter.content,
-        stop_reason=stop_reason,
-        stop_sequence=stop_sequence,
-        usage=answer.usage,
-    )
-    return DecodedResponse(
-        body=msgspec.json.encode(message),
-        usage=answer.usage,
-        stop_reason=stop_reason,
-        output_chars=answer.blocks.chars,
+    return decoded_message(
+        emitter, answer, request=request, model=model, stop_reason=stop_reason, stop_sequence=stop_sequence
     )
 
 

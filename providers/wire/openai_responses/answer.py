@@ -3,11 +3,13 @@
 from typing import Any
 
 from providers.types import Model, Target, UpstreamFailure, Usage
+from providers.wire.blocks import Blocks
+from providers.wire.emitters import Emitter
+from providers.wire.errors import broken_answer
 from providers.wire.openai_chat.tools import original_names, wire_name
-from providers.wire.openai_responses.assembler import ItemAssembler
+from providers.wire.openai_responses.assembler import ItemAssembler, Key
 from providers.wire.openai_responses.blocks import BlockWriter
-from providers.wire.openai_responses.emitters import Emitter
-from providers.wire.openai_responses.errors import broken_answer, failure_in_answer
+from providers.wire.openai_responses.errors import failure_in_answer
 from providers.wire.openai_responses.events import objects, update_usage
 from providers.wire.openai_responses.search import Results, search_tool, searches_only
 from providers.wire.request import MessagesRequest
@@ -19,8 +21,9 @@ class Answer:
     def __init__(self, emitter: Emitter, *, request: MessagesRequest, target: Target, model: Model) -> None:
         stops = request.value("stop_sequences")
         self.usage = Usage()
-        self.blocks = BlockWriter(
-            emitter,
+        self.blocks = Blocks(emitter)
+        self._writer = BlockWriter(
+            self.blocks,
             target=target,
             model=model,
             usage=self.usage,
@@ -29,9 +32,18 @@ class Answer:
             stops=[stop for stop in stops if isinstance(stop, str) and stop] if isinstance(stops, list) else [],
             results=Results(search_tool(request)),
         )
-        self.items = ItemAssembler(self.blocks, gathers=searches_only(request))
+        self.items = ItemAssembler(self._writer, gathers=searches_only(request))
         self._target = target
         self._ended: str | None = None
+        self._latest: tuple[Key, int] | None = None
+
+    def note(self, key: Key, part: int) -> None:
+        """What text came last: more of it may be able to go on as it is."""
+        self._latest = (key, part)
+
+    @property
+    def place(self) -> list[str] | None:
+        return self.items.place(*self._latest) if self._latest is not None else None
 
     def end(self, response: dict[str, Any], status: str) -> UpstreamFailure | None:
         """Take over the finished `response`, which ended with `status`. A failure when it failed."""
@@ -53,9 +65,9 @@ class Answer:
 
     def stop_reason(self) -> tuple[str, str | None]:
         """Anthropic's (stop_reason, stop_sequence) (translation.md 1.6)."""
-        if self.blocks.stopped is not None:
-            return "stop_sequence", self.blocks.stopped
-        if self.blocks.refused:
+        if self._writer.stopped is not None:
+            return "stop_sequence", self._writer.stopped
+        if self._writer.refused:
             return "refusal", None
         if self._ended is not None:
             return self._ended, None

@@ -78,12 +78,12 @@ class ItemAssembler:
         item.said.setdefault(part, []).append(text)
         self._step(item, "refuse" if refusal else "say", part, text)
 
-    def texts_being_written(self, key: Key, part: int) -> list[str] | None:
-        """Where the texts of a message's part are kept, if it is what is written right now."""
+    def place(self, key: Key, part: int) -> list[str] | None:
+        """Where the texts of an item's part are kept, if more of them may be written as they are."""
         item = self._items.get(key)
         if item is None or not self._queue or self._queue[0] is not item or self._gathers:
             return None
-        return item.said.get(part)
+        return item.said.get(part) if self._writer.flows(part) else None
 
     def thought(self, key: Key, form: str, part: int, text: str) -> None:
         item = self._item(key, REASONING)

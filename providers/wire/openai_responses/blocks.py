@@ -11,18 +11,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from providers.types import Model, Target, Usage
+from providers.wire.blocks import TEXT, THINKING, TOOL, Blocks
 from providers.wire.openai_chat.assembler import unwrapped
 from providers.wire.openai_responses import search
-from providers.wire.openai_responses.emitters import Emitter, new_server_tool_id
 from providers.wire.openai_responses.reasoning import PARTS, Envelope, sealed
-from providers.wire.openai_responses.stops import StopSequences
+from providers.wire.stops import StopSequences
 
 if TYPE_CHECKING:
     from providers.wire.openai_responses.assembler import Item
 
-TEXT = "text"
-THINKING = "thinking"
-TOOL = "tool"
 WRAPPERS = frozenset({"parallel", "multi_tool_use.parallel"})
 """A function that nobody declared: OpenAI's models sometimes call it to make several calls at once."""
 
@@ -32,7 +29,7 @@ class BlockWriter:
 
     def __init__(
         self,
-        emitter: Emitter,
+        blocks: Blocks,
         *,
         target: Target,
         model: Model,
@@ -42,7 +39,8 @@ class BlockWriter:
         stops: list[str],
         results: search.Results,
     ) -> None:
-        self._emitter = emitter
+        self._blocks = blocks
+        self._emitter = blocks.emitter
         self._target = target
         self._model = model
         self._usage = usage
@@ -53,15 +51,11 @@ class BlockWriter:
         self._results = results
         self._envelope: Envelope | None = None
         self._part = 0
-        self._blank = ""
         self._arguments = ""
         self._searches: list[tuple[str, list[str]]] = []
-        self.open: str | None = None
-        self.called = False
         self.refused = False
         self.stopped: str | None = None
         """The stop sequence that the text ran into: nothing is written after it."""
-        self.chars = 0
 
     def learn(self, annotation: dict[str, Any]) -> None:
         if annotation.get("type") == "url_citation":
@@ -104,23 +98,20 @@ class BlockWriter:
         if self.stopped is None:
             self._seal("")
             self._write_searches()
-        self._close()
+        self._blocks.close()
 
     # -- text
 
-    @property
-    def takes_text(self) -> bool:
-        """Whether a text block is open, so that more of its text just goes on."""
-        return self.open is TEXT and not self._stop_list
-
-    def more_text(self, text: str) -> None:
-        self.chars += len(text)
-        self._emitter.piece(text)
+    def flows(self, part: int) -> bool:
+        """Whether more text or thinking of the item being written, of its `part`, may go on as it is."""
+        return self._part == part and (
+            self._blocks.open is THINKING or (self._blocks.open is TEXT and not self._stop_list)
+        )
 
     def _say(self, item: "Item", part: int, text: str) -> None:
-        if self.open is TEXT and part != self._part:
+        if self._blocks.open is TEXT and part != self._part:
             self._end_text()
-        if self.open is not TEXT and not self._blank:
+        if self._blocks.open is not TEXT and not self._blocks.has_blank:
             self._part = part
             self._stops = StopSequences(self._stop_list)
         if self._stop_list:
@@ -128,50 +119,37 @@ class BlockWriter:
         self._write_text(item, text)
         if self._stops.hit is not None:
             self.stopped = self._stops.hit
-            self._close()
+            self._blocks.close()
 
     def _write_text(self, item: "Item", text: str) -> None:
-        if not text:
-            return
-        if self.open is not TEXT:
-            text = self._blank + text
-            if text.isspace():
-                # Anthropic refuses blank blocks when they come back: open one for real text only.
-                self._blank = text
-                return
+        if text and self._blocks.open is not TEXT and not self._blocks.would_wait(text):
             self._begin(item.phase)
-            self._emitter.open_text()
-            self.open = TEXT
-            self._blank = ""
-        self.more_text(text)
+        self._blocks.say(TEXT, text)
 
     def _end_text(self) -> None:
-        if self.open is TEXT:
-            held = self._stops.rest()
-            if held:
-                self.more_text(held)
-            self._close()
-        self._blank = ""
+        if self._blocks.open is TEXT:
+            self._blocks.say(TEXT, self._stops.rest())
+            self._blocks.close()
+        self._blocks.drop_blank()
 
     def _cite(self, item: "Item", part: int, annotation: dict[str, Any]) -> None:
-        if self.open is TEXT and annotation.get("type") == "url_citation":
+        if self._blocks.open is TEXT and annotation.get("type") == "url_citation":
             self._emitter.cite(search.citation_of(annotation, "".join(item.said.get(part, ()))))
 
     # -- reasoning
 
     def _think(self, part: int, text: str) -> None:
-        if self.open is not THINKING:
+        if self._blocks.open is not THINKING:
             self._begin("")
-            self._emitter.open_thinking()
-            self.open, self._part = THINKING, part
+            self._part = part
         elif part != self._part:
             self._emitter.piece(PARTS)
             self._part = part
-        self.more_text(text)
+        self._blocks.say(THINKING, text)
 
     def _end_reasoning(self, item: "Item") -> None:
         encrypted = item.last.get("encrypted_content")
-        if self.open is not THINKING:
+        if self._blocks.open is not THINKING:
             if not encrypted:
                 return
             self._begin("")
@@ -185,11 +163,11 @@ class BlockWriter:
     def _seal(self, phase: str) -> None:
         """Sign what was thought before the item that begins now, whose phase is `phase`."""
         envelope, self._envelope = self._envelope, None
-        if self.open is THINKING:
+        if self._blocks.open is THINKING:
             envelope = envelope or Envelope()
             envelope.phase = phase
             self._emitter.sign(sealed(envelope, self._target, self._model))
-            self._close()
+            self._blocks.close()
         elif phase or (envelope is not None and envelope.encrypted):
             envelope = envelope or Envelope()
             envelope.phase = phase
@@ -202,20 +180,19 @@ class BlockWriter:
         """The pieces of a call's arguments go out as they come, if they are an object's."""
         if item.kind != "function_call" or not item.name or self._wraps(item):
             return
-        if self.open is not TOOL:
+        if self._blocks.open is not TOOL:
             self._arguments += text
             if not self._arguments.lstrip().startswith("{"):
                 return
             self._open_call(item.name)
             text = self._arguments
-        self.chars += len(text)
-        self._emitter.piece(text)
+        self._add(text)
 
     def _end_call(self, item: "Item") -> None:
         self._arguments = ""
         arguments = "".join(item.arguments)
-        if self.open is TOOL:
-            self._close()
+        if self._blocks.open is TOOL:
+            self._blocks.close()
         elif self._wraps(item) and (calls := _wrapped_calls(arguments)):
             for name, text in calls:
                 self._whole_call(name, text)
@@ -228,15 +205,16 @@ class BlockWriter:
     def _whole_call(self, name: str, arguments: str) -> None:
         self._open_call(name)
         if arguments:
-            self.chars += len(arguments)
-            self._emitter.piece(arguments)
-        self._close()
+            self._add(arguments)
+        self._blocks.close()
 
     def _open_call(self, name: str) -> None:
         self._begin("")
-        self.called = True
-        self._emitter.open_tool(self._names.get(name, name))
-        self.open = TOOL
+        self._blocks.begin_tool(self._names.get(name, name))
+
+    def _add(self, arguments: str) -> None:
+        self._blocks.chars += len(arguments)
+        self._emitter.piece(arguments)
 
     # -- searches
 
@@ -256,25 +234,15 @@ class BlockWriter:
         listed by any search counts to it too."""
         searches, self._searches = self._searches, []
         for query, urls in searches:
-            tool_id = new_server_tool_id()
-            self._emitter.open_server_tool(tool_id, search.SERVER_TOOL)
-            self._emitter.piece(msgspec.json.encode({"query": query}).decode())
-            self._emitter.close()
-            content = self._results.blocks(urls)
-            self._emitter.block({"type": "web_search_tool_result", "tool_use_id": tool_id, "content": content})
+            self._blocks.search(query, self._results.blocks(urls))
 
     # -- one block at a time
 
     def _begin(self, phase: str) -> None:
         """Another block begins: close what is open, and write what was to stand before it."""
         self._seal(phase)
-        self._close()
+        self._blocks.close()
         self._write_searches()
-
-    def _close(self) -> None:
-        if self.open is not None:
-            self._emitter.close()
-            self.open = None
 
 
 def _wrapped_calls(arguments: str) -> list[tuple[str, str]]:

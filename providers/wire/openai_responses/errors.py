@@ -9,9 +9,6 @@ import msgspec
 
 from providers.types import Target, UpstreamFailure
 from providers.wire.openai_chat import errors as chat
-from providers.wire.openai_chat.errors import broken_answer
-
-__all__ = ["broken_answer", "failure_in_answer", "failure_of_answer"]
 
 LOST_REASONING = re.compile(
     rb"invalid_encrypted_content|encrypted content\b.{0,200}could not be (?:verified|decrypted|parsed)", re.DOTALL

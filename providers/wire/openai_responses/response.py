@@ -7,11 +7,11 @@ import msgspec
 from providers.errors import UpstreamError
 from providers.types import Model, Target
 from providers.wire.base import DecodedResponse
-from providers.wire.errors import error_parts
-from providers.wire.openai_chat.emitters import message_object, new_message_id
+from providers.wire.decoder import decoded_message
+from providers.wire.emitters import MessageEmitter
+from providers.wire.errors import broken_answer, error_parts
 from providers.wire.openai_responses.answer import Answer
-from providers.wire.openai_responses.emitters import MessageEmitter
-from providers.wire.openai_responses.errors import broken_answer, failure_in_answer
+from providers.wire.openai_responses.errors import failure_in_answer
 from providers.wire.request import MessagesRequest
 
 
@@ -24,19 +24,8 @@ def decoded_response(body: bytes, *, request: MessagesRequest, target: Target, m
     if failure is not None:
         raise UpstreamError(failure)
     stop_reason, stop_sequence = answer.stop_reason()
-    message = message_object(
-        new_message_id(),
-        model.name,
-        content=emitter.content,
-        stop_reason=stop_reason,
-        stop_sequence=stop_sequence,
-        usage=answer.usage,
-    )
-    return DecodedResponse(
-        body=msgspec.json.encode(message),
-        usage=answer.usage,
-        stop_reason=stop_reason,
-        output_chars=answer.blocks.chars,
+    return decoded_message(
+        emitter, answer, request=request, model=model, stop_reason=stop_reason, stop_sequence=stop_sequence
     )
 
 

@@ -37,17 +37,30 @@ class Emitter(Protocol):
 
     def open_tool(self, name: str) -> None: ...
 
+    def open_server_tool(self, tool_id: str, name: str) -> None: ...
+
     def piece(self, text: str) -> None:
         """The next piece of the open block: text, thinking, or a tool's input as JSON text."""
+
+    def sign(self, signature: str) -> None:
+        """What the open thinking block is signed with, instead of the usual signature."""
+
+    def cite(self, citation: dict[str, Any]) -> None:
+        """A citation of the open text block."""
+
+    def block(self, block: dict[str, Any]) -> None:
+        """A block that has no pieces, whole."""
 
     def close(self) -> None: ...
 
 
 class SseEmitter:
-    """Writes events. `index` is the open block's, -1 before the first; `take` hands them out."""
+    """Writes events. `index` is the open block's, -1 before the first; `take` hands them out.
+    `signature` is what thinking blocks are signed with unless they are signed otherwise."""
 
     def __init__(self, *, model_name: str, signature: str) -> None:
         self._model_name = model_name
+        self._usual_signature = signature
         self._signature = signature
         self._events: list[bytes] = []
         self._delta = b""
@@ -69,10 +82,15 @@ class SseEmitter:
 
     def open_thinking(self) -> None:
         self._open(THINKING, b"thinking_delta", b"thinking")
+        self._signature = self._usual_signature
         self._thinking = True
 
     def open_tool(self, name: str) -> None:
         block = {"type": "tool_use", "id": new_tool_id(), "name": name, "input": {}}
+        self._open(_encode(block), b"input_json_delta", b"partial_json")
+
+    def open_server_tool(self, tool_id: str, name: str) -> None:
+        block = {"type": "server_tool_use", "id": tool_id, "name": name, "input": {}}
         self._open(_encode(block), b"input_json_delta", b"partial_json")
 
     def _open(self, block: bytes, delta: bytes, field: bytes) -> None:
@@ -86,9 +104,21 @@ class SseEmitter:
     def piece(self, text: str) -> None:
         self._events.append(self._delta + _encode(text) + DELTA_END)
 
-    def json_piece(self, text: bytes) -> None:
-        """`piece` for what is the inside of a JSON string already."""
-        self._events.append(b'%b"%b"}}\n\n' % (self._delta, text))
+    def pass_on(self, texts: list[bytes]) -> None:
+        """`piece` for each of `texts`, which are the insides of JSON strings already."""
+        start, end = self._delta + b'"', b'"' + DELTA_END
+        self._events.append(start + (end + start).join(texts) + end)
+
+    def sign(self, signature: str) -> None:
+        self._signature = signature
+
+    def cite(self, citation: dict[str, Any]) -> None:
+        delta = DELTA % (self.index, b"citations_delta", b"citation")
+        self._events.append(delta + _encode(citation) + DELTA_END)
+
+    def block(self, block: dict[str, Any]) -> None:
+        self._open(_encode(block), b"", b"")
+        self.close()
 
     def close(self) -> None:
         if self._thinking:
@@ -100,11 +130,11 @@ class SseEmitter:
         message = message_object(new_message_id(), self._model_name)
         self._event("message_start", {"type": "message_start", "message": message})
 
-    def stop(self, stop_reason: str, stop_sequence: str | None, usage: Usage) -> None:
-        """The stream's regular end."""
+    def stop(self, stop_reason: str, stop_sequence: str | None, usage: Usage, **details: Any) -> None:
+        """The stream's regular end. `details` are what belongs to the reason."""
         if not self.started:
             self.start()
-        delta = {"stop_reason": stop_reason, "stop_sequence": stop_sequence}
+        delta = {"stop_reason": stop_reason, "stop_sequence": stop_sequence, **details}
         self._event("message_delta", {"type": "message_delta", "delta": delta, "usage": usage_object(usage)})
         self._events.append(MESSAGE_STOP)
 
@@ -130,6 +160,9 @@ class MessageEmitter:
     def open_tool(self, name: str) -> None:
         self._open({"type": "tool_use", "id": new_tool_id(), "name": name, "input": {}})
 
+    def open_server_tool(self, tool_id: str, name: str) -> None:
+        self._open({"type": "server_tool_use", "id": tool_id, "name": name, "input": {}})
+
     def _open(self, block: dict[str, Any]) -> None:
         self._block, self._pieces = block, []
         self.content.append(block)
@@ -137,9 +170,18 @@ class MessageEmitter:
     def piece(self, text: str) -> None:
         self._pieces.append(text)
 
+    def sign(self, signature: str) -> None:
+        self._block["signature"] = signature
+
+    def cite(self, citation: dict[str, Any]) -> None:
+        self._block.setdefault("citations", []).append(citation)
+
+    def block(self, block: dict[str, Any]) -> None:
+        self.content.append(block)
+
     def close(self) -> None:
         kind, text = self._block["type"], "".join(self._pieces)
-        if kind == "tool_use":
+        if kind in {"tool_use", "server_tool_use"}:
             self._block["input"] = tool_input(text)
         else:
             self._block[kind] = text

@@ -70,11 +70,13 @@ class SettleOp:
 
 @dataclass(frozen=True, slots=True)
 class InterruptOp:
-    """Ends a hold that nobody will settle, with `reading`, else with its checkpoint, else with nothing."""
+    """Ends a hold that nobody will settle, with `reading`, else with its checkpoint, else with nothing;
+    `lapsed`: unless its lease has been renewed."""
 
     request_id: str
     reading: MeterReading | None = None
     error_code: str = INTERRUPTED
+    lapsed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,9 +325,9 @@ def repay_debt(books: Books, hold: HoldRow, wallet: WalletRow) -> None:
 
 
 def interrupt(books: Books, operation: InterruptOp) -> bool:
-    """False when the hold was closed meanwhile, by whoever was faster."""
+    """False when the hold was closed meanwhile, by whoever was faster, or is alive again."""
     hold = books.holds.get(operation.request_id)
-    if hold is None or not hold.unfinished:
+    if hold is None or not hold.unfinished or (operation.lapsed and not books.overdue(hold.id)):
         return False
     context, checkpoint = books.context_and_checkpoint(hold.id)
     cost_price = checkpoint.cost_price if checkpoint else None

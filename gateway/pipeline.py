@@ -122,13 +122,21 @@ async def begin(
     *,
     began: float | None = None,
 ) -> Run:
-    """Hold, and make the run that is served under the hold."""
+    """Hold, and make the run that is served under the hold. The request enters the journal first: from then on
+    this process answers for the hold, and no sweep takes it for left behind."""
     began = time.monotonic() if began is None else began
+    slot = runtime.journal.claim(exchange.request_id)
+    try:
+        grant = await hold(exchange, runtime, principal, decision, targets, estimated)
+    except BaseException:  # whether there is a hold or not, nothing was sent to a provider
+        slot.close()
+        raise
     return Run(
         exchange=exchange,
         decision=decision,
         plan=targets,
-        grant=await hold(exchange, runtime, principal, decision, targets, estimated),
+        grant=grant,
+        slot=slot,
         estimated_input=estimated,
         writer=runtime.writer,
         transport=runtime.transport,
@@ -211,7 +219,6 @@ async def serve(run: Run, runtime: Runtime) -> None:
     assert task is not None
     if run.request.stream:
         run.stream = StreamState(run)
-        run.slot = runtime.journal.open()
     runtime.active.add(run)
     try:
         await relay(run)

@@ -201,7 +201,7 @@ def _consumed(reading: Reading) -> list[tuple[Any, ...]]:
 R8 = """
 SELECT id, state, created_at FROM credits_hold
 WHERE state IN ('open', 'dispatched', 'needs_settlement')
-    AND (lease_until < %s OR created_at < %s OR (state = 'needs_settlement' AND updated_at < %s))
+    AND (lease_until < %s OR created_at < %s OR (state = 'needs_settlement' AND updated_at < %s AND lease_until < %s))
 ORDER BY created_at
 """
 
@@ -211,7 +211,7 @@ def ages(reading: Reading) -> Outcome:
     """A dispatched hold whose process renews its lease is a long answer, and not overdue."""
     time = reading.dialect.time
     overdue = time(reading.now - OVERDUE)
-    old = reading.rows(R8, overdue, time(reading.now - ENDLESS), overdue)
+    old = reading.rows(R8, overdue, time(reading.now - ENDLESS), overdue, time(reading.now))
     if not old:
         return Outcome(True, "")
     states = sorted({row[1] for row in old})

@@ -97,8 +97,8 @@ DAMAGE: dict[str, tuple[str, dict[str, tuple[int, int]]]] = {
         "UPDATE credits_hold SET lease_until = '2020-01-01 00:00:00+00:00' WHERE state = 'dispatched'", {"R8": (1, 0)},
     ),
     "a hold waits for its settlement": (
-        "UPDATE credits_hold SET state = 'needs_settlement', updated_at = '2020-01-01 00:00:00+00:00' "
-        "WHERE state = 'dispatched'", {"R8": (1, 0)},
+        "UPDATE credits_hold SET state = 'needs_settlement', updated_at = '2020-01-01 00:00:00+00:00', "
+        "lease_until = created_at WHERE state = 'dispatched'", {"R8": (1, 0)},
     ),
     "a request cost more than it brought": (
         "UPDATE credits_usagerecord SET cost = charge + 7, margin = -7", {"R10": (1, 7)},

@@ -23,7 +23,18 @@ from credits.types import HoldRequest, MeterReading, Settlement, UsageSource
 from credits.usage.requests import requests_page
 from credits.usage.selectors import platform_total
 from credits.usage.types import Span
-from tests.credits.support import FACTS, TOKEN, USD, Tenant, assert_reconciled, flat, new_tenant, raw, settlement
+from tests.credits.support import (
+    FACTS,
+    TOKEN,
+    USD,
+    Tenant,
+    assert_reconciled,
+    flat,
+    new_tenant,
+    raw,
+    settlement,
+    sweep_lapsed,
+)
 
 pytestmark = pytest.mark.django_db
 LATER = timedelta(minutes=5)
@@ -89,7 +100,7 @@ def test_an_overdue_hold_with_a_checkpoint_is_charged_what_it_says(customer: Ten
     request_id = held(runner, customer.hold(output=1000))
     point = Checkpoint(MeterReading(output=300, source=UsageSource.COUNTED), FACTS, flat(USD // 2))
     raw("UPDATE credits_hold SET checkpoint = %s WHERE id = %s", point.stored(), request_id)
-    assert services.sweep(later()) == services.Sweep(settled=1, expired=0)
+    assert sweep_lapsed() == services.Sweep(settled=1, expired=0)
     record = UsageRecord.objects.get(pk=request_id)
     assert (record.charge, record.cost, record.output_tokens) == (300 * TOKEN, 150 * TOKEN, 300)
     assert (record.usage_source, record.status, record.error_code) == ("checkpoint", 499, "interrupted")
@@ -100,7 +111,7 @@ def test_an_overdue_hold_with_a_checkpoint_is_charged_what_it_says(customer: Ten
 
 def test_an_overdue_hold_without_a_checkpoint_costs_nothing(customer: Tenant, runner: BatchRunner):
     request_id = held(runner, customer.hold())
-    services.sweep(later())
+    sweep_lapsed()
     record = UsageRecord.objects.get(pk=request_id)
     assert (record.charge, record.usage_source, record.error_code) == (0, "none", "interrupted")
     assert (record.route, record.requested_model, record.streamed) == ("default", "m", True)
@@ -113,7 +124,7 @@ def test_a_lost_settlement_is_made_up_for_as_it_was(customer: Tenant, runner: Ba
     request_id = held(runner, customer.hold())
     point = Checkpoint(MeterReading(output=42), FACTS)
     raw("UPDATE credits_hold SET checkpoint = %s WHERE id = %s", point.stored(), request_id)
-    services.sweep(later())
+    sweep_lapsed()
     record = UsageRecord.objects.get(pk=request_id)
     assert (record.charge, record.usage_source, record.status) == (42 * TOKEN, "provider", 200)
 
@@ -122,7 +133,7 @@ def test_a_counted_reading_never_charges_more_output_than_was_reserved(customer:
     request_id = held(runner, customer.hold(output=100))
     point = Checkpoint(MeterReading(output=5000, source=UsageSource.COUNTED), FACTS)
     raw("UPDATE credits_hold SET checkpoint = %s WHERE id = %s", point.stored(), request_id)
-    services.sweep(later())
+    sweep_lapsed()
     assert UsageRecord.objects.get(pk=request_id).charge == 100 * TOKEN
 
 
@@ -140,7 +151,7 @@ def test_an_overdue_open_hold_expires_to_the_customer(customer: Tenant, runner: 
 def test_a_dispatched_hold_no_longer_expires(customer: Tenant, runner: BatchRunner):
     request_id = held(runner, customer.hold(), dispatch=False)
     services.dispatch(request_id)
-    assert services.sweep(later()) == services.Sweep(settled=1, expired=0)
+    assert sweep_lapsed() == services.Sweep(settled=1, expired=0)
     assert Hold.objects.get(pk=request_id).state == "voided"
 
 
@@ -153,12 +164,9 @@ def test_a_hold_whose_lease_runs_is_left_alone(customer: Tenant, runner: BatchRu
 def test_a_dead_process_journal_is_settled_at_once(customer: Tenant, runner: BatchRunner, journals: Path):
     request_id = held(runner, customer.hold(output=1000))
     journal = Journal(journals, "gone")
-    slot = journal.open()
-    assert slot is not None
-    slot.write(request_id, MeterReading(input=10, output=20))
+    journal.claim(request_id).write(MeterReading(input=10, output=20))
     assert services.sweep() == services.Sweep(0, 0), "its process lives"
-    journal.map.close()
-    journal._file.close()  # the kernel lets go of a dead process's lock
+    journal.let_go()
     assert services.sweep() == services.Sweep(settled=1, expired=0)
     assert UsageRecord.objects.get(pk=request_id).charge == 30 * TOKEN
     assert list(journals.iterdir()) == []
@@ -180,17 +188,17 @@ def test_a_sweep_that_cannot_settle_one_hold_settles_the_others_and_keeps_it(
         return close(books, hold, *args)
 
     monkeypatch.setattr(batch, "close", refuse)
-    assert services.sweep(later()).settled == 1
+    assert sweep_lapsed().settled == 1
     assert Hold.objects.get(pk=bad).state == "needs_settlement"
     assert Hold.objects.get(pk=good).state == "captured"
     monkeypatch.undo()
-    assert services.sweep(later()).settled == 1
+    assert sweep_lapsed().settled == 1
     assert_reconciled()
 
 
 def test_a_settlement_after_the_sweep_gets_no_second_charge(customer: Tenant, runner: BatchRunner):
     request_id = held(runner, customer.hold())
-    services.sweep(later())
+    sweep_lapsed()
     assert isinstance(runner.run([SettleOp(settlement(request_id, 10))])[0], HoldClosed)
     assert customer.wallet.posted == 10 * USD
 
@@ -301,7 +309,7 @@ def test_an_expired_hold_s_credits_repay_debt_first(customer: Tenant, runner: Ba
     runner.run([HoldOp(reserved, dispatch=False), HoldOp(costly)])
     runner.run([SettleOp(settlement(costly.request_id, 150))])
     assert (customer.wallet.debt, customer.wallet.posted - customer.wallet.held) == (50 * TOKEN, 0)
-    services.sweep(later())
+    sweep_lapsed()
     assert (customer.wallet.debt, customer.wallet.held) == (0, 0)
     assert customer.wallet.posted == everything - 150 * TOKEN
     assert_reconciled()

@@ -22,7 +22,15 @@ from gateway.routing import Decision, NoModels, UnknownModel, probe, profile_for
 from gateway.run import Run
 from gateway.runtime import Runtime
 from gateway.safety import Judge, asks_for_check, judge_for
-from gateway.websearch import SearchLoop, asks_for_search, check_can_search, searches_itself, without_search
+from gateway.websearch import (
+    SearchLoop,
+    allowed_searches,
+    asks_for_search,
+    bounded,
+    check_can_search,
+    searches_itself,
+    without_search,
+)
 from providers import tokens
 from providers.types import Catalogue, Profile
 from providers.wire.request import MessagesRequest
@@ -70,7 +78,8 @@ async def serve_messages(exchange: Exchange, runtime: Runtime) -> None:
         native = tuple(
             planned for planned in targets if searches_itself(decision.request, planned.target, decision.model)
         )
-        decision = decision if native else replace(decision, request=without_search(decision.request))
+        within = bounded if native else without_search
+        decision = replace(decision, request=within(decision.request))
         if not native and asks_for_search(decision.request):
             await search_in_steps(exchange, runtime, principal, decision, targets, judge)
             return
@@ -102,9 +111,9 @@ async def search_in_steps(
     """Serve a request for web searches by a model whose provider makes none."""
     backend = check_can_search(decision.model, runtime.search)
 
-    async def step(exchange: Exchange, decision: Decision) -> Run:
+    async def step(exchange: Exchange, decision: Decision, searches: int) -> Run:
         estimated = tokens.estimate(decision.request, len(decision.request.encode()))
-        run = await begin(exchange, runtime, principal, decision, targets, estimated)
+        run = await begin(exchange, runtime, principal, decision, targets, estimated, searches=searches)
         run.judge = judge
         return run
 
@@ -121,13 +130,16 @@ async def begin(
     estimated: int,
     *,
     began: float | None = None,
+    searches: int | None = None,
 ) -> Run:
     """Hold, and make the run that is served under the hold. The request enters the journal first: from then on
-    this process answers for the hold, and no sweep takes it for left behind."""
+    this process answers for the hold, and no sweep takes it for left behind. `searches` are those that CCM may
+    make for it; None: the provider makes them."""
+    searches = allowed_searches(decision.request) if searches is None else searches
     began = time.monotonic() if began is None else began
     slot = runtime.journal.claim(exchange.request_id)
     try:
-        grant = await hold(exchange, runtime, principal, decision, targets, estimated)
+        grant = await hold(exchange, runtime, principal, decision, targets, estimated, searches)
     except BaseException:  # whether there is a hold or not, nothing was sent to a provider
         slot.close()
         raise
@@ -185,6 +197,7 @@ async def hold(
     decision: Decision,
     targets: tuple[PlannedTarget, ...],
     estimated: int,
+    searches: int,
 ) -> HoldGrant:
     price = decision.model.price
     assert price is not None
@@ -197,6 +210,7 @@ async def hold(
             price=price,
             input_tokens=tokens.hold_tokens(estimated),
             max_tokens=decision.request.max_tokens,
+            web_searches=searches,
             context={
                 "requested_model": decision.requested,
                 "route": decision.route,

@@ -1,6 +1,7 @@
 """Accounts, grants, the sweeper, reconciliation, commands and tasks."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from io import StringIO
 from pathlib import Path
@@ -17,9 +18,11 @@ from credits.batch import BatchRunner, HoldOp, SettleOp
 from credits.errors import HoldClosed, InvalidAmount, TransferConflict
 from credits.journal import Journal
 from credits.models import CreditLot, Hold, LotKind, ReconciliationRun, Transfer, UsageRecord, Wallet
+from credits.reconcile import run_checks
 from credits.records import Checkpoint
 from credits.selectors import balance, holds_by_state, wallets_in_debt
-from credits.types import HoldRequest, MeterReading, Settlement, UsageSource
+from credits.types import UNKNOWN_COST, HoldRequest, MeterReading, Settlement, SettleRequest, UsageSource
+from credits.usage import rollups
 from credits.usage.requests import requests_page
 from credits.usage.selectors import platform_total
 from credits.usage.types import Span
@@ -256,6 +259,24 @@ def test_usage_is_listed_for_its_organisation_only(customer: Tenant, runner: Bat
     assert (totals.requests, totals.charge, totals.margin) == (2, 18 * TOKEN, 18 * TOKEN)
     assert wallets_in_debt() == 0
     assert balance(10**9) == balance(10**9 + 1)
+
+
+def test_a_request_whose_cost_nobody_knows_is_neither_margin_nor_a_sale_under_cost(
+    customer: Tenant, runner: BatchRunner
+):
+    """As the gateway settles it: with the customer's price as the cost (gateway.run, gateway/test_price_matrix.py)."""
+    facts = replace(FACTS, attempts=({"provider": "p", "cost": UNKNOWN_COST},))
+    for price, cost in ((flat(USD + 1), flat(USD + 1)), (flat(USD), flat(USD // 2))):
+        request = customer.hold(price=price)
+        held(runner, request)
+        runner.run([SettleOp(SettleRequest(request.request_id, MeterReading(output=333), cost, facts))])
+    unknown, known = UsageRecord.objects.order_by("-charge")
+    assert (unknown.charge, unknown.cost, unknown.margin) == (333 * TOKEN + 1, 333 * TOKEN + 1, 0)
+    for _ in range(2):
+        totals = platform_total(Span.last_days(timezone.now(), 2))
+        assert totals.margin == known.margin == 333 * TOKEN // 2, "the margin is that of the other one alone"
+        rollups.roll_up()
+    assert [str(finding) for finding in run_checks() if not finding.ok] == []
 
 
 def test_the_tasks_do_what_their_schedule_names(customer: Tenant):

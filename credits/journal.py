@@ -204,5 +204,7 @@ def _reading(data: bytes | memoryview, start: int) -> MeterReading | None:
     (current,) = _WORD.unpack_from(data, start + CURRENT * WORD)
     if current not in (1, 2):
         return None
-    counts = _READING.unpack_from(data, start + current * READING * WORD)
-    return MeterReading(*(max(0, count) for count in counts), source=UsageSource.CHECKPOINT)
+    input_, read, write, write_1h, output, reasoning, searches = _READING.unpack_from(
+        data, start + current * READING * WORD
+    )
+    return MeterReading(input_, read, write, write_1h, output, reasoning, searches, UsageSource.CHECKPOINT)

@@ -144,18 +144,21 @@ def test_a_counted_answer_is_never_above_what_was_reserved():
     assert violations([cut()], [HALF], small) == []
 
 
-@pytest.mark.parametrize(("name", "fake"), [("anthropic", fake_anthropic), ("openai", fake_openai)])
+@pytest.mark.parametrize(
+    ("name", "fake", "path"),
+    [("anthropic", fake_anthropic, "/v1/messages"), ("openai", fake_openai, "/v1/chat/completions")],
+)
 def test_a_client_that_dies_with_the_end_in_its_hands_had_a_whole_answer(
-    name: str, fake: Callable[[Brain], FakeProvider]
+    name: str, fake: Callable[[Brain], FakeProvider], path: str
 ):
     """The gateway settles at the last event: killed right then, it has not waited for the connection's end."""
     plan = replace(PLAN, words=2)
     reply = Reply([Text("w0000 w0001 ", pieces=2)], tokens=TOLD, between=0.3)
     request = {"model": "m", "max_tokens": 9, "stream": True, "messages": json.loads(plan.body)["messages"]}
     request |= {"stream_options": {"include_usage": True}} if name == "openai" else {}
-    headers = {"x-api-key": "k", "authorization": "Bearer k", "anthropic-version": "2023-06-01"}
+    anthropic = {"x-api-key": "k", "anthropic-version": "2023-06-01"}
+    headers = anthropic if name == "anthropic" else {"authorization": "Bearer k"}
     with fake(lambda _: reply) as provider:
-        (path,) = provider.front.paths
         with httpx.stream("POST", provider.origin + path, json=request, headers=headers, trust_env=False) as answer:
             for line in answer.iter_lines():
                 if "message_stop" in line or "[DONE]" in line:

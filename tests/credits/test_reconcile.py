@@ -430,7 +430,9 @@ SWAPS = {
     "what was taken from lots": (
         "UPDATE credits_lotconsumption SET amount = amount + {by} WHERE transfer_key = 'hold:' || {id} || ':capture'"
     ),
-    "usage records": "UPDATE credits_usagerecord SET charge = charge + {by}, cost = cost + {by} WHERE request_id = {id}",
+    "usage records": (
+        "UPDATE credits_usagerecord SET charge = charge + {by}, margin = margin + {by} WHERE request_id = {id}"
+    ),
 }  # fmt: skip
 
 

@@ -214,6 +214,8 @@ USAGE_RETENTION_DAYS = env_int("CCM_USAGE_RETENTION_DAYS", 400, maximum=36_500)
 JOURNAL_DIR = DATA_DIR / "journal"
 # How long promotional credits last that were granted without a date; 0: for ever.
 PROMO_EXPIRY_DAYS = env_int("CCM_PROMO_EXPIRY_DAYS", 30, minimum=0, maximum=3650)
+# What one operator alone may grant an organisation in a day; more is an adjustment, which somebody else approves.
+GRANT_LIMIT_NANOS = env_usd("CCM_GRANT_LIMIT_USD", "100")
 # R10 of `manage.py reconcile` tells of requests that lost more than this.
 # What an organisation pays for the use of its own provider keys: a share of the model's price.
 BYOK_FEE_BASIS_POINTS = env_basis_points("CCM_BYOK_FEE_PERCENT", "5")

@@ -18,6 +18,8 @@ GRACEFUL_SECONDS = 30
 # Longer than the idle time of clients and load balancers, so that none meets a connection
 # which is being closed.
 KEEP_ALIVE_SECONDS = 120
+# A worker that does not answer its parent for so long is killed. On a busy machine one may take long to start.
+HANGS_SECONDS = 30
 
 
 def main() -> None:
@@ -43,6 +45,7 @@ def main() -> None:
         date_header=True,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACEFUL_SECONDS,
+        timeout_worker_healthcheck=HANGS_SECONDS,
         forwarded_allow_ips=env_str("FORWARDED_ALLOW_IPS", "127.0.0.1"),
     )
     if workers == 1:

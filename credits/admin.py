@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any, cast
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
@@ -19,9 +20,10 @@ from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 
 from accounts.models import User
-from credits import budget_admin, promo_admin, services, tasks
+from credits import budget_admin, corrections, promo_admin, tasks
 from credits.admin_forms import ReadOnly, UsdField, action_page, new_key
 from credits.correction_admin import ProposesAdjustments, RefundsRequests, WritesHoldsOff
+from credits.correction_models import Adjustment
 from credits.explanations import explained
 from credits.models import (
     CreditLot,
@@ -122,17 +124,21 @@ class WalletAdmin(ReadOnly, ProposesAdjustments):
         wallet = get_object_or_404(Wallet.objects.select_related("organization"), pk=object_id)
 
         def act(data: dict[str, Any]) -> str:
-            granted = services.grant(
+            given = corrections.give(
                 wallet.pk,
                 data["amount"],
                 reason=data["reason"],
-                idempotency_key=f"admin:{data['key']}",
+                key=data["key"],
                 by=cast(User, request.user),
                 kind=LotKind.PROMO if data["promotion"] else LotKind.ADJUSTMENT,
                 expires_at=timezone.now() + timedelta(days=data["days"]) if data["days"] else None,
             )
-            self.log_change(request, wallet, f"Granted {format_usd(granted.amount)}: {granted.reason}.")
-            return f"Granted {format_usd(granted.amount)} to {wallet.organization}."
+            amount = format_usd(given.amount)
+            if isinstance(given, Adjustment):
+                self.log_addition(request, given, f"Proposed: give credits, {amount}.")
+                return f"{amount} is more than one person may grant in a day. Proposed: somebody else must approve it."
+            self.log_change(request, wallet, f"Granted {amount}: {given.reason}.")
+            return f"Granted {amount} to {wallet.organization}."
 
         return action_page(
             self,
@@ -142,6 +148,10 @@ class WalletAdmin(ReadOnly, ProposesAdjustments):
             title=f"Grant credits to {wallet.organization}",
             button="Grant credits",
             back=reverse("admin:credits_wallet_change", args=[wallet.pk]),
+            lines=(
+                f"One person may grant {format_usd(settings.GRANT_LIMIT_NANOS)} a day to an organisation; more is "
+                "proposed, and given when somebody else has approved it.",
+            ),
         )
 
     @display(description="available", ordering="posted")

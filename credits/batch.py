@@ -70,11 +70,13 @@ class SettleOp:
 
 @dataclass(frozen=True, slots=True)
 class InterruptOp:
-    """Ends a hold that nobody will settle, with `reading`, else with its checkpoint, else with nothing."""
+    """Ends a hold that nobody will settle, with `reading`, else with its checkpoint, else with nothing;
+    `lapsed`: unless its lease has been renewed."""
 
     request_id: str
     reading: MeterReading | None = None
     error_code: str = INTERRUPTED
+    lapsed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,26 +248,31 @@ def reserve(wallet: WalletRow | None, request: HoldRequest, budget: Budget | Non
     The whole worst case if the wallet and the key's budget can; else at most half of what is free,
     so that one request does not lock out all others; else a refusal that names what would have been
     enough."""
+
+    def cost(output: int) -> Nanos:
+        return rating.worst_case(request.input_tokens, output, request.price, request.web_searches)
+
     if wallet is None:
-        raise InsufficientCredits(needed=rating.worst_case(request.input_tokens, 1, request.price), available=0)
+        raise InsufficientCredits(needed=cost(1), available=0)
     if wallet.frozen:
         raise WalletFrozen
     if wallet.debt > 0:
         raise OutstandingDebt(debt=wallet.debt)
     asked = min(request.max_tokens, rating.MOST_TOKENS)
-    worst = rating.worst_case(request.input_tokens, asked, request.price)
+    worst = cost(asked)
     binding = budget.binding() if budget is not None else None
     free = wallet.free if binding is None else min(wallet.free, binding.room)
     if worst <= free:
         return worst, asked
     least = min(LEAST_OUTPUT, asked)
-    affordable = min(asked, rating.affordable_output(free // 2, request.input_tokens, request.price))
-    if affordable < least:
-        enough = min(worst, 2 * rating.worst_case(request.input_tokens, least, request.price))
+    affordable = rating.affordable_output(free // 2, request.input_tokens, request.price, request.web_searches)
+    if min(asked, affordable) < least:
+        enough = min(worst, 2 * cost(least))
         if binding is not None and binding.room < wallet.free:
             raise BudgetExceeded(binding, needed=enough)
         raise InsufficientCredits(needed=enough, available=wallet.free)
-    return rating.worst_case(request.input_tokens, affordable, request.price), affordable
+    granted = min(asked, affordable)
+    return cost(granted), granted
 
 
 def settle(books: Books, request: SettleRequest) -> Settlement:
@@ -350,9 +357,9 @@ def repay_debt(books: Books, hold: HoldRow, wallet: WalletRow) -> None:
 
 
 def interrupt(books: Books, operation: InterruptOp) -> bool:
-    """False when the hold was closed meanwhile, by whoever was faster."""
+    """False when the hold was closed meanwhile, by whoever was faster, or is alive again."""
     hold = books.holds.get(operation.request_id)
-    if hold is None or not hold.unfinished:
+    if hold is None or not hold.unfinished or (operation.lapsed and not books.overdue(hold.id)):
         return False
     context, checkpoint = books.context_and_checkpoint(hold.id)
     cost_price = checkpoint.cost_price if checkpoint else None

@@ -241,7 +241,8 @@ class Books:
         return context if isinstance(context, dict) else {}, records.read_checkpoint(row[1])
 
     def overdue(self, request_id: str) -> bool:
-        sql = "SELECT 1 FROM credits_hold WHERE id = %s AND lease_until < %s"
+        """Whether the hold's lease has run out. It cannot be renewed until this transaction has ended."""
+        sql = f"SELECT 1 FROM credits_hold WHERE id = %s AND lease_until < %s{self.dialect.for_update}"
         self.cursor.execute(sql, (request_id, self.stamp))
         return self.cursor.fetchone() is not None
 

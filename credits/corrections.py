@@ -4,11 +4,13 @@ Each adds to the ledger; nothing that was written before is changed.
 """
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 import structlog
+from django.conf import settings
+from django.db import transaction
 from django.db.models import F, Sum
 from django.utils import timezone
 
@@ -29,14 +31,27 @@ from credits.entries import OpenBooks, bring_in, lots_changed, open_books, repay
 from credits.errors import CorrectionRefused, HoldClosed, InvalidAmount, LedgerDrift, SamePerson, TransferConflict
 from credits.expiry import expire_due, platform_account
 from credits.ledger import Posting
-from credits.models import AccountKind, CreditLot, Hold, HoldState, LotConsumption, LotKind, Transfer, TransferCode
+from credits.models import (
+    AccountKind,
+    CreditLot,
+    Hold,
+    HoldState,
+    LotConsumption,
+    LotKind,
+    Transfer,
+    TransferCode,
+    Wallet,
+)
 from credits.money import LARGEST, format_usd
-from credits.services import ensure_wallet
+from credits.services import ensure_wallet, grant
 from credits.types import MeterReading, UsageSource
 
 log = structlog.get_logger("ccm.credits")
 
 WRITTEN_OFF = "written_off"
+GRANTED = (TransferCode.GRANT, TransferCode.PROMO)
+BY_HAND = "admin:"
+"""What the keys of an operator's own grants begin with."""
 
 
 # Refunds of requests
@@ -152,6 +167,54 @@ def _reopen(opened: OpenBooks, correction: Correction, key: str) -> None:
 
 
 # Adjustments: one proposes, another decides
+
+
+def give(
+    organization_id: int,
+    amount: int,
+    *,
+    reason: str,
+    key: str,
+    by: User,
+    kind: LotKind = LotKind.ADJUSTMENT,
+    expires_at: datetime | None = None,
+    now: datetime | None = None,
+) -> Transfer | Adjustment:
+    """Grant `amount` nanos on one operator's word, up to GRANT_LIMIT_NANOS an organisation in a day from each
+    operator. More is proposed instead, and given when somebody else approves it; credits that expire are refused
+    then, since an adjustment cannot say so. The same `key` again does nothing more.
+
+    Raises CorrectionRefused, InvalidAmount, TransferConflict."""
+    now = now or timezone.now()
+    ensure_wallet(organization_id)
+    with transaction.atomic():
+        wallet = Wallet.objects.select_for_update().get(pk=organization_id)  # so that two forms at once both count
+        if amount <= _may_grant(wallet, key, by, now):
+            return grant(
+                organization_id, amount, reason=reason, idempotency_key=f"{BY_HAND}{key}", by=by, kind=kind,
+                expires_at=expires_at, now=now,
+            )  # fmt: skip
+        if kind == LotKind.PROMO or expires_at is not None:
+            raise CorrectionRefused(
+                f"Above {format_usd(settings.GRANT_LIMIT_NANOS)} a day (CCM_GRANT_LIMIT_USD) somebody else has to "
+                "approve what is given, and that cannot be a promotion or expire: leave both out."
+            )
+        return propose(organization_id, AdjustmentKind.CREDIT, amount, reason=reason, key=key, by=by)
+
+
+def _may_grant(wallet: Wallet, key: str, by: User, now: datetime) -> int:
+    """Nanos that `by` may still grant alone today; for a form that was sent before, what lets it do the same again."""
+    if Adjustment.objects.filter(key=key).exists():
+        return 0
+    mine = Transfer.objects.filter(
+        credit__kind=AccountKind.WALLET, credit__organization_id=wallet.pk, code__in=GRANTED, created_by=by,
+        idempotency_key__startswith=f"grant:{BY_HAND}",
+    )  # fmt: skip
+    if mine.filter(idempotency_key=f"grant:{BY_HAND}{key}").exists():
+        return LARGEST
+    given = mine.filter(created_at__gt=now - timedelta(days=1)).aggregate(total=Sum("amount"))["total"]
+    limit: int = settings.GRANT_LIMIT_NANOS
+    return limit - (given or 0)
 
 
 def propose(

@@ -87,21 +87,22 @@ def dearest_input(rates: Rates) -> int:
     return max(rates.input, rates.cache_read, rates.cache_write, rates.cache_write_1h)
 
 
-def worst_case(input_tokens: int, max_tokens: int, price: PriceSnapshot) -> Nanos:
-    """The most that a request of this size can cost, in nanos (web searches aside: their number
-    is not known beforehand)."""
+def worst_case(input_tokens: int, max_tokens: int, price: PriceSnapshot, web_searches: int = 0) -> Nanos:
+    """The most that a request of this size and so many web searches can cost, in nanos."""
+    searches = web_searches * price.web_search
     if not price.tiers:
-        return _worst(input_tokens, max_tokens, price)
-    return max(_worst(input_tokens, max_tokens, rates) for rates in reachable(input_tokens, price))
+        return Nanos(_worst(input_tokens, max_tokens, price) + searches)
+    return Nanos(max(_worst(input_tokens, max_tokens, rates) for rates in reachable(input_tokens, price)) + searches)
 
 
 def _worst(input_tokens: int, max_tokens: int, rates: Rates) -> Nanos:
     return Nanos(ceil_div(input_tokens * dearest_input(rates) + max_tokens * rates.output, MILLION))
 
 
-def affordable_output(budget: int, input_tokens: int, price: PriceSnapshot) -> int:
-    """The output tokens that `budget` nanos pay for beside the input; negative if it does not pay
-    for the input. Output that is free of charge is as much as anybody may ask for."""
+def affordable_output(budget: int, input_tokens: int, price: PriceSnapshot, web_searches: int = 0) -> int:
+    """The output tokens that `budget` nanos pay for beside the input and the web searches; negative if it does not
+    pay for these. Output that is free of charge is as much as anybody may ask for."""
+    budget -= web_searches * price.web_search
     if not price.tiers:
         return _affordable(budget, input_tokens, price)
     return min(_affordable(budget, input_tokens, rates) for rates in reachable(input_tokens, price))

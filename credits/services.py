@@ -158,23 +158,32 @@ class Sweep:
 def sweep(now: datetime | None = None) -> Sweep:
     """End the holds that their processes left behind; may run beside itself and late settlements.
 
-    What a killed process of this machine had in its journal is settled at once. Else, when the
-    lease has run out: an `open` hold expires, a `dispatched` one becomes `needs_settlement` and
-    is settled from its checkpoint (without one it costs nothing). What still stands in a journal is
-    left alone: its process lives, another sweep is at it, or it could not be stored just now."""
+    What a killed process of this machine had in its journal is settled at once. Else, when the lease has run out:
+    an `open` hold expires, and a `dispatched` one becomes `needs_settlement`; if another lease long nobody has
+    renewed it, it is settled from its checkpoint (without one it costs nothing). The second lease is for
+    processes of other machines: after an outage of the database they get to renew theirs before they are taken
+    for dead. What stands in a journal of this machine is in somebody's hands and left alone."""
     now = now or timezone.now()
     settled = _settle_journals(now)
     mark_overdue(now, journal.standing(settings.JOURNAL_DIR))
-    # Looked at again: while a busy database kept this waiting, streams may have begun their entries.
+    lapsed, overdue = _left(now)
+    # Read after the holds: a request enters its journal before its hold exists, and leaves it when that has ended.
     journaled = journal.standing(settings.JOURNAL_DIR)
-    needing = Hold.objects.filter(state=HoldState.NEEDS_SETTLEMENT).order_by("updated_at", "pk")
-    first = needing.values_list("pk", flat=True)[: SWEEP_LIMIT + len(journaled)]
-    settled += _end_all(now, [InterruptOp(id_) for id_ in first if id_ not in journaled])[0]
-    overdue = Hold.objects.filter(state=HoldState.OPEN, lease_until__lt=now).order_by("lease_until", "pk")
-    expired, _ = _end_all(now, map(ExpireOp, list(overdue.values_list("pk", flat=True)[:SWEEP_LIMIT])))
+    needing = [id_ for id_ in lapsed if id_ not in journaled][:SWEEP_LIMIT]
+    settled += _end_all(now, [InterruptOp(id_, lapsed=True) for id_ in needing])[0]
+    expired, _ = _end_all(now, [ExpireOp(id_) for id_ in overdue if id_ not in journaled][:SWEEP_LIMIT])
     if settled or expired:
         log.info("holds_swept", settled=settled, expired=expired)
     return Sweep(settled, expired)
+
+
+def _left(now: datetime) -> tuple[list[str], list[str]]:
+    """The holds that have needed settlement for a lease long without a renewal, and the open ones that are overdue."""
+    lapsed = Hold.objects.filter(lease_until__lt=now)
+    waited = now - timedelta(seconds=settings.HOLD_LEASE_SECONDS)
+    needing = lapsed.filter(state=HoldState.NEEDS_SETTLEMENT, updated_at__lte=waited).order_by("updated_at", "pk")
+    overdue = lapsed.filter(state=HoldState.OPEN).order_by("lease_until", "pk")
+    return list(needing.values_list("pk", flat=True)), list(overdue.values_list("pk", flat=True))
 
 
 def mark_overdue(now: datetime, journaled: Iterable[str] = ()) -> int:

@@ -67,8 +67,9 @@ class HoldRequest:
     """Asks to reserve the worst case of one request.
 
     `input_tokens` is the estimate with its safety factor; `max_tokens` what the client asks
-    for, capped to the model's limit. `context` (route, provider, session ...) is stored with
-    the hold, so that a crashed request still leaves a complete usage record."""
+    for, capped to the model's limit; `web_searches` how many it may make. `context` (route,
+    provider, session ...) is stored with the hold, so that a crashed request still leaves a
+    complete usage record."""
 
     request_id: str
     organization_id: int
@@ -78,6 +79,7 @@ class HoldRequest:
     input_tokens: int
     max_tokens: int
     context: dict[str, Any] = field(default_factory=dict)
+    web_searches: int = 0
 
 
 @dataclass(frozen=True, slots=True)

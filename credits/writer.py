@@ -369,7 +369,7 @@ class LedgerWriter:
         with connection.cursor() as cursor:
             cursor.execute(
                 f"UPDATE credits_hold SET lease_until = %s WHERE {self._dialect.any_of('id')} "
-                "AND state IN ('open', 'dispatched')",
+                "AND state IN ('open', 'dispatched', 'needs_settlement')",
                 (self._dialect.time(now + timedelta(seconds=self._lease)), self._dialect.values(self._unfinished)),
             )
 

@@ -69,6 +69,7 @@ def hold_request(
     price: Price,
     input_tokens: int,
     max_tokens: int,
+    web_searches: int,
     context: dict[str, object],
 ) -> HoldRequest:
     return HoldRequest(
@@ -79,6 +80,7 @@ def hold_request(
         price=price_snapshot(price),
         input_tokens=input_tokens,
         max_tokens=affordable_output(model, max_tokens),
+        web_searches=web_searches,
         context=context,
     )
 

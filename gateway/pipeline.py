@@ -26,7 +26,15 @@ from gateway.routing import Decision, Merged, NoModels, UnknownModel, merged_for
 from gateway.run import Run
 from gateway.runtime import Runtime
 from gateway.safety import Judge, asks_for_check, judge_for
-from gateway.websearch import SearchLoop, asks_for_search, check_can_search, searches_itself, without_search
+from gateway.websearch import (
+    SearchLoop,
+    allowed_searches,
+    asks_for_search,
+    bounded,
+    check_can_search,
+    searches_itself,
+    without_search,
+)
 from providers import tokens
 from providers.types import Catalogue
 from providers.wire.request import MessagesRequest
@@ -113,14 +121,13 @@ async def serve_asked(exchange: Exchange, runtime: Runtime, asked: Asked, lease:
 
 
 def for_searches(decision: Decision, targets: tuple[PlannedTarget, ...]) -> tuple[Decision, tuple[PlannedTarget, ...]]:
-    """Of a request for web searches: the targets that make them, where there are any; else all of them,
-    and the request without a search that it only offers."""
+    """Of a request for web searches: the targets that make them, where there are any, and the request with a bound
+    on their number; else all of them, and the request without a search that it only offers."""
     if not asks_for_search(decision.request):
         return decision, targets
     native = tuple(planned for planned in targets if searches_itself(decision.request, planned.target, decision.model))
-    if native:
-        return decision, native
-    return replace(decision, request=without_search(decision.request)), targets
+    within = bounded if native else without_search
+    return replace(decision, request=within(decision.request)), native or targets
 
 
 def searches_natively(decision: Decision, targets: tuple[PlannedTarget, ...]) -> bool:
@@ -153,9 +160,9 @@ async def search_in_steps(
     """Serve a request for web searches by a model whose provider makes none."""
     backend = check_can_search(decision.model, runtime.search)
 
-    async def step(exchange: Exchange, decision: Decision) -> Run:
+    async def step(exchange: Exchange, decision: Decision, searches: int) -> Run:
         estimated = tokens.estimate(decision.request, len(decision.request.encode()))
-        run = await begin(exchange, runtime, principal, decision, targets, estimated)
+        run = await begin(exchange, runtime, principal, decision, targets, estimated, searches=searches)
         run.judge, run.lease = judge, lease
         return run
 
@@ -172,14 +179,25 @@ async def begin(
     estimated: int,
     *,
     began: float | None = None,
+    searches: int | None = None,
 ) -> Run:
-    """Hold, and make the run that is served under the hold."""
+    """Hold, and make the run that is served under the hold. The request enters the journal first: from then on
+    this process answers for the hold, and no sweep takes it for left behind. `searches` are those that CCM may
+    make for it; None: the provider makes them."""
+    searches = allowed_searches(decision.request) if searches is None else searches
     began = time.monotonic() if began is None else began
+    slot = runtime.journal.claim(exchange.request_id)
+    try:
+        grant = await hold(exchange, runtime, principal, decision, targets, estimated, searches)
+    except BaseException:  # whether there is a hold or not, nothing was sent to a provider
+        slot.close()
+        raise
     return Run(
         exchange=exchange,
         decision=decision,
         plan=targets,
-        grant=await hold(exchange, runtime, principal, decision, targets, estimated),
+        grant=grant,
+        slot=slot,
         estimated_input=estimated,
         writer=runtime.writer,
         transport=runtime.transport,
@@ -253,6 +271,7 @@ async def hold(
     decision: Decision,
     targets: tuple[PlannedTarget, ...],
     estimated: int,
+    searches: int,
 ) -> HoldGrant:
     price = decision.model.price
     assert price is not None
@@ -265,6 +284,7 @@ async def hold(
             price=price,
             input_tokens=tokens.hold_tokens(estimated),
             max_tokens=decision.request.max_tokens,
+            web_searches=searches,
             context={
                 "requested_model": decision.requested,
                 "route": decision.route,
@@ -287,7 +307,6 @@ async def serve(run: Run, runtime: Runtime) -> None:
     assert task is not None
     if run.request.stream:
         run.stream = StreamState(run)
-        run.slot = runtime.journal.open()
     runtime.active.add(run)
     try:
         await relay(run)

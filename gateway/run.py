@@ -10,7 +10,7 @@ import structlog
 from django.conf import settings
 
 from credits import rating
-from credits.errors import CreditsError, LedgerUnavailable
+from credits.errors import CreditsError, LedgerDrift, LedgerUnavailable
 from credits.types import (
     UNKNOWN_COST,
     Explanation,
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger("ccm.run")
 
 CLIENT_CLOSED = 499
+DRIFT_SECONDS = 60.0
+"""Between two tries to settle in books that contradict themselves: an operator has to look."""
 
 
 @dataclass(slots=True, eq=False)
@@ -67,6 +69,7 @@ class Run:
     bytes, and gives those to end with."""
     stream: "StreamState | None" = None
     slot: "Slot | None" = None
+    """Its place in the journal, until its hold has ended."""
     task: "asyncio.Task[Any] | None" = None
     """The one that serves the request: cancelled when the client goes away."""
     watcher: "asyncio.Task[None] | None" = None
@@ -82,6 +85,8 @@ class Run:
     unsettled: SettleRequest | None = None
     """A settlement that the ledger did not take: the runtime tries again."""
     first_content_at: float | None = None
+    _not_before: float = 0.0
+    """When to try again to settle what is unsettled."""
     _checkpointed_chars: int = -1
     _in_journal: bool = False
     _attempt_began: float = 0.0
@@ -182,7 +187,7 @@ class Run:
         reading = self.reading()
         if self.slot is not None and reading.source is not UsageSource.NONE:
             self._in_journal = True
-            self.slot.write(self.exchange.request_id, reading)
+            self.slot.write(reading)
 
     def decoded(self, response: DecodedResponse) -> None:
         self.note_first_content()
@@ -209,8 +214,8 @@ class Run:
         """CCM has made a web search that the answer asked for: it is charged with it."""
         reading = self.reading()
         self._reading = replace(reading, web_searches=reading.web_searches + 1)
-        if self.slot is not None:
-            self.slot.write(self.exchange.request_id, self._reading)
+        if self.slot is not None and self.stream is not None:  # of a whole answer the client has nothing yet
+            self.slot.write(self._reading)
 
     def failed(self, error: GatewayError) -> None:
         self._status = error.status
@@ -240,14 +245,15 @@ class Run:
         )
 
     async def settle(self) -> Settlement | None:
-        """End the hold, once. Survives the caller's cancellation. A ledger that does not answer does not
-        take the answer from the customer: `unsettled` is then set, for the runtime to try again."""
+        """End the hold, once. Survives the caller's cancellation. A ledger that does not answer, or whose books
+        contradict themselves, does not take the answer from the customer: `unsettled` is then set, for the runtime
+        to try again, and the slot stays."""
         if self.settled:
             return None
         self.settled = True
         reading = self.reading()
         if self.slot is not None:  # the last bytes go out as soon as this is over: the process may die right then
-            self.slot.write(self.exchange.request_id, reading)
+            self.slot.write(reading)
         request = SettleRequest(
             request_id=self.exchange.request_id,
             reading=reading,
@@ -258,11 +264,11 @@ class Run:
         )
         try:
             self.settlement = await self.writer.settle(request)
-        except LedgerUnavailable as error:
+        except (LedgerUnavailable, LedgerDrift) as error:
             log.error("settle_failed", request_id=self.exchange.request_id, error=error.code)
             self.unsettled = request
             return None
-        except CreditsError as error:  # the writer keeps the reading, and the sweeper settles it
+        except CreditsError as error:  # it has been ended: there is nothing more to settle
             log.error("settle_failed", request_id=self.exchange.request_id, error=error.code)
             self.close_slot()
             return None
@@ -274,23 +280,19 @@ class Run:
 
     async def settle_again(self) -> None:
         """Try once more to settle what the ledger did not take; `unsettled` is None when it is over."""
-        if self.unsettled is None:
+        if self.unsettled is None or self.now() < self._not_before:
             return
         try:
             await self.writer.settle(self.unsettled)
         except LedgerUnavailable:
             return
-        except CreditsError as error:  # the sweeper was faster, or the books need an operator
+        except LedgerDrift:
+            self._not_before = self.now() + DRIFT_SECONDS
+            return
+        except CreditsError as error:  # somebody else has ended it
             log.error("settle_failed", request_id=self.exchange.request_id, error=error.code)
         self.unsettled = None
         self.close_slot()
-
-    def keep_in_journal(self, slot: "Slot | None") -> None:
-        """Until it is settled, what this request has come to must outlive the process. `slot` is for a
-        request that has none yet."""
-        self.slot = self.slot or slot
-        if self.slot is not None and self.unsettled is not None:
-            self.slot.write(self.exchange.request_id, self.unsettled.reading)
 
     def _cost_price(self) -> PriceSnapshot | None:
         """What the operator pays. A cost that nobody has entered is not zero, which would make the
@@ -317,7 +319,9 @@ class Run:
         """Write down how far the answer has come, so that a crash of this process does not make
         what was generated free of charge (architecture, section 5)."""
         decoder = self.stream.decoder if self.stream else None
-        if self.settled or decoder is None or not self.answering or decoder.output_chars == self._checkpointed_chars:
+        if self.settled or self._reading is not None:  # what it comes to in the end is its settlement's to tell
+            return
+        if decoder is None or not self.answering or decoder.output_chars == self._checkpointed_chars:
             return
         self._checkpointed_chars = decoder.output_chars
         self._write_checkpoint()

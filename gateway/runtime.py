@@ -119,7 +119,6 @@ class Runtime:
 
     def keep_unsettled(self, run: Run) -> None:
         """Settle `run` as soon as the ledger answers again; should this process die before, from its journal."""
-        run.keep_in_journal(None if run.slot else self.journal.open())
         self.unsettled.add(run)
 
     async def _settle_unsettled(self) -> None:

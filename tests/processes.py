@@ -30,7 +30,7 @@ from tests.plugin import environment, valkey
 PROJECT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60
 STOP_SECONDS = 40
-COMMAND_SECONDS = 300
+COMMAND_SECONDS = 600
 
 _numbers = count(1)
 

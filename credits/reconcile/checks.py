@@ -9,6 +9,7 @@ from django.db import connection
 from credits import guard_audit
 from credits.models import AccountKind
 from credits.money import format_usd
+from credits.reconcile import fingerprints
 from credits.reconcile.checkpoints import unchanged
 from credits.reconcile.findings import EXAMPLES, Outcome, Severity, check, differing
 from credits.reconcile.reading import Reading
@@ -163,7 +164,10 @@ def captures(reading: Reading) -> Outcome:
     transfer out of a wallet, whatever its code, is taken from lots whole. A refund has put into lots what
     it says, and all refunds of a request stay within its charge."""
     corrected = [*reading.rows(R5_REOPENED), *reading.rows(R5_REFUNDED)]
-    return differing([*_posted(reading), *_strays(reading), *_consumed(reading), *corrected])
+    agreed = fingerprints.agreement(reading) if reading.full else fingerprints.Agreement(posted=False, consumed=False)
+    posted = [] if agreed.posted else [*_posted(reading), *_strays(reading)]
+    consumed = [] if agreed.consumed else _consumed(reading)
+    return differing([*posted, *consumed, *corrected])
 
 
 def _posted(reading: Reading) -> list[tuple[Any, ...]]:
@@ -180,15 +184,7 @@ def _posted(reading: Reading) -> list[tuple[Any, ...]]:
 
 
 def _strays(reading: Reading) -> list[tuple[Any, ...]]:
-    """Captures that belong to no captured hold. Where all holds have been compared with their own
-    transfers, there are none if the two add up to the same."""
-    if reading.full:
-        charged = reading.one("SELECT COALESCE(SUM(captured), 0) FROM credits_hold")
-        posted = reading.one(
-            "SELECT COALESCE(SUM(amount), 0) FROM credits_transfer WHERE code IN ('capture', 'overage')"
-        )
-        if charged == posted:
-            return []
+    """Captures that belong to no captured hold."""
     return reading.rows(R5_STRAY, reading.since.cut)
 
 
@@ -201,7 +197,7 @@ def _consumed(reading: Reading) -> list[tuple[Any, ...]]:
 R8 = """
 SELECT id, state, created_at FROM credits_hold
 WHERE state IN ('open', 'dispatched', 'needs_settlement')
-    AND (lease_until < %s OR created_at < %s OR (state = 'needs_settlement' AND updated_at < %s))
+    AND (lease_until < %s OR created_at < %s OR (state = 'needs_settlement' AND updated_at < %s AND lease_until < %s))
 ORDER BY created_at
 """
 
@@ -211,7 +207,7 @@ def ages(reading: Reading) -> Outcome:
     """A dispatched hold whose process renews its lease is a long answer, and not overdue."""
     time = reading.dialect.time
     overdue = time(reading.now - OVERDUE)
-    old = reading.rows(R8, overdue, time(reading.now - ENDLESS), overdue)
+    old = reading.rows(R8, overdue, time(reading.now - ENDLESS), overdue, time(reading.now))
     if not old:
         return Outcome(True, "")
     states = sorted({row[1] for row in old})

@@ -149,5 +149,5 @@ def _days() -> dict[str, str]:
         "archived_month": "a.starts_at",
     }  # fmt: skip
     if connection.vendor == "postgresql":
-        return {name: f"to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD')" for name, column in columns.items()}
+        return {name: f"({column} AT TIME ZONE 'UTC')::date" for name, column in columns.items()}
     return {name: f"substr({column}, 1, 10)" for name, column in columns.items()}

@@ -1,8 +1,16 @@
 """Web search for models that have none (README.md here)."""
 
 from gateway.websearch.loop import SearchLoop, StepExchange
-from gateway.websearch.tool import asks_for_search, check_can_search, searches_itself, without_search
+from gateway.websearch.tool import (
+    allowed_searches,
+    asks_for_search,
+    bounded,
+    check_can_search,
+    searches_itself,
+    without_search,
+)
 
 __all__ = [
-    "SearchLoop", "StepExchange", "asks_for_search", "check_can_search", "searches_itself", "without_search",
+    "SearchLoop", "StepExchange", "allowed_searches", "asks_for_search", "bounded", "check_can_search",
+    "searches_itself", "without_search",
 ]  # fmt: skip

@@ -37,8 +37,8 @@ SILENCE_SECONDS = 15.0
 CUT_SHORT = frozenset({"max_tokens", "model_context_window_exceeded", "refusal", "stop_sequence", "pause_turn"})
 """Stop reasons of a step whose calls are not to be run: the model did not come to the end of what it wanted."""
 
-Begin = Callable[[Exchange, Decision], Awaitable[Run]]
-"""Holds for one step and makes its run. Raises what holding raises."""
+Begin = Callable[[Exchange, Decision, int], Awaitable[Run]]
+"""Holds for one step and so many searches and makes its run. Raises what holding raises."""
 Serve = Callable[[Run], Awaitable[None]]
 
 
@@ -148,7 +148,7 @@ class SearchLoop:
             exchange = StepExchange(self._client, self._weaver, request_id)
             self._weaver.begin_step()
             try:
-                run = await self._begin(exchange, self._decision)
+                run = await self._begin(exchange, self._decision, self._searches_left())
             except Exception as error:
                 await self._refuse(error)
                 return
@@ -235,6 +235,11 @@ class SearchLoop:
         """The output tokens that the client's `max_tokens` leaves to the next steps."""
         written = self._weaver.usage.get("output_tokens")
         return self._first.max_tokens - (written if isinstance(written, int) else 0)
+
+    def _searches_left(self) -> int:
+        """How many searches the step to come may make."""
+        may_call = tools.choice_of(self._decision.request).get("type") != "none"
+        return max(0, self._tool.max_uses - self._asked) if may_call else 0
 
     def _go_on(self, results: list[dict[str, Any]]) -> None:
         said = [block.value for block in self._weaver.step.blocks if block.type != "text" or block.value.get("text")]

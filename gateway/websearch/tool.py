@@ -18,6 +18,8 @@ from providers.wire.searches import SearchingWire, is_web_search
 DEFAULT_USES = 10
 """Searches of one answer where the client sets no `max_uses`."""
 MOST_USES = 20
+"""Searches that CCM makes for one answer."""
+MOST_RESERVED = 10**6
 MOST_DOMAINS = 64
 LEAST_BUDGET = 1024
 """Tokens of thinking; Anthropic takes no smaller budget."""
@@ -135,6 +137,41 @@ def _domains(entries: list[str] | None, where: str) -> tuple[str, ...]:
         return tuple(dict.fromkeys(normalised(entry) for entry in entries or ()))
     except InvalidDomain as error:
         raise InvalidRequest(f"{where}: {error}") from None
+
+
+def allowed_searches(request: MessagesRequest) -> int:
+    """How many searches `request` allows a provider to make, which its hold has to pay for."""
+    if not asks_for_search(request) or choice_of(request).get("type") == "none":
+        return 0
+    return min(sum(_uses(raw) or DEFAULT_USES for raw in _searches(request)), MOST_RESERVED)
+
+
+def bounded(request: MessagesRequest) -> MessagesRequest:
+    """`request` with a `max_uses` on each search that has none: what is reserved for is also what is allowed."""
+    raws = _raws.decode(request.fields["tools"])
+    if all(_uses(raw) for raw in _searches(request)):
+        return request
+    tools = [
+        _with_uses(raw) if is_web_search(tool.type) and not _uses(raw) else raw
+        for raw, tool in zip(raws, request.tools, strict=True)
+    ]
+    return request.with_fields(tools=tools)
+
+
+def _searches(request: MessagesRequest) -> list[Raw]:
+    raws = _raws.decode(request.fields["tools"])
+    return [raw for raw, tool in zip(raws, request.tools, strict=True) if is_web_search(tool.type)]
+
+
+def _uses(raw: Raw) -> int | None:
+    """The tool's `max_uses`; nonsense is none, and the provider's to refuse."""
+    uses = msgspec.json.decode(raw).get("max_uses")
+    return uses if isinstance(uses, int) and uses > 0 else None
+
+
+def _with_uses(raw: Raw) -> Raw:
+    fields = msgspec.json.decode(raw)
+    return raw if fields.get("max_uses") is not None else Raw(msgspec.json.encode(fields | {"max_uses": DEFAULT_USES}))
 
 
 def choice_of(request: MessagesRequest) -> dict[str, Any]:

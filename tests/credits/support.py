@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import count
 from typing import Any, TypeVar
 
@@ -116,6 +116,13 @@ def ledger_writer(transactional_db: None) -> Iterator[LedgerWriter]:
     writer.start()
     yield writer
     writer.close_sync()
+
+
+def sweep_lapsed() -> services.Sweep:
+    """A sweep when all leases have run out, and what the one does that comes another lease later."""
+    later = timezone.now() + timedelta(minutes=5)
+    services.sweep(later)
+    return services.sweep(later + timedelta(minutes=5))
 
 
 def revoke(tenant: Tenant) -> None:

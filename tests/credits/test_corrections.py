@@ -9,6 +9,7 @@ from django.contrib.auth.models import Permission
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
+from pytest_django import Settings
 
 from accounts.models import User
 from credits import corrections, services
@@ -476,3 +477,78 @@ def test_a_promotion_is_granted_with_its_days_on_the_wallet_s_page(poor: Tenant,
     assert lot.expires_at is not None
     assert timedelta(days=6) < lot.expires_at - timezone.now() <= timedelta(days=7)
     assert LogEntry.objects.filter(change_message__contains="$1.00").exists()
+
+
+# What one person may grant
+
+
+def grant_on_page(by: User, tenant: Tenant, usd: str, key: str, **more: str) -> str:
+    """What the page says when the form has been sent."""
+    page = f"/admin/credits/wallet/{tenant.organization_id}/grant/"
+    data = {"amount": usd, "reason": "made good", "key": key, **more}
+    return page_of(by).post(page, data, follow=True).content.decode()
+
+
+def test_one_person_grants_up_to_the_limit_of_a_day(customer: Tenant, maker: User, settings: Settings):
+    settings.GRANT_LIMIT_NANOS = 100 * USD
+    assert "One person may grant $100.00" in page_of(maker).get(
+        f"/admin/credits/wallet/{customer.organization_id}/grant/"
+    ).content.decode()  # fmt: skip
+    assert "Granted $99.99" in grant_on_page(maker, customer, "99.99", "k1")
+    assert customer.wallet.posted == 10 * USD + 99_990_000_000
+    transfer = Transfer.objects.get(idempotency_key="grant:admin:k1")
+    assert (transfer.created_by, transfer.reason) == (maker, "made good")
+    assert LogEntry.objects.filter(user=maker, change_message__contains="$99.99: made good").exists()
+    assert not Adjustment.objects.exists()
+
+    assert "somebody else must approve it" in grant_on_page(maker, customer, "0.02", "k2"), "however it is split"
+    assert "Granted $0.01" in grant_on_page(maker, customer, "0.01", "k3")
+    assert customer.wallet.posted == 110 * USD
+    assert "Granted $100.00" in grant_on_page(operator(), customer, "100", "k4"), "another's day"
+    assert "Granted $100.00" in grant_on_page(maker, new_tenant(), "100", "k5"), "another organisation"
+    assert_reconciled()
+
+
+def test_a_grant_above_the_limit_waits_for_somebody_else(customer: Tenant, maker: User, checker: User):
+    assert "somebody else must approve it" in grant_on_page(maker, customer, "100.01", "k1")
+    assert customer.wallet.posted == 10 * USD
+    adjustment = Adjustment.objects.get()
+    assert (adjustment.kind, adjustment.amount, adjustment.proposed_by) == ("credit", 100_010_000_000, maker)
+    assert (adjustment.state, adjustment.reason) == ("proposed", "made good")
+    there = f"/admin/credits/adjustment/{adjustment.pk}/approve/"
+    assert page_of(maker).post(there, {"decision": ""}).status_code == 403
+    assert page_of(checker).post(there, {"decision": "ok"}).status_code == 302
+    assert customer.wallet.posted == 10 * USD + 100_010_000_000
+    assert_reconciled()
+
+
+def test_a_form_that_is_sent_twice_does_its_work_once(customer: Tenant, maker: User, settings: Settings):
+    settings.GRANT_LIMIT_NANOS = 15 * USD
+    for _ in range(2):
+        assert "Granted $10.00" in grant_on_page(maker, customer, "10", "k1")
+        assert "Proposed" in grant_on_page(maker, customer, "10", "k2")
+    settings.GRANT_LIMIT_NANOS = 100 * USD
+    assert "Proposed" in grant_on_page(maker, customer, "10", "k2"), "nor when it could be granted by now"
+    assert customer.wallet.posted == 20 * USD
+    assert Adjustment.objects.count() == 1
+
+
+def test_a_day_later_the_limit_is_new(customer: Tenant, maker: User):
+    give = {"reason": "r", "by": maker}
+    corrections.give(customer.organization_id, 100 * USD, key="k1", **give)  # type: ignore[arg-type]
+    assert isinstance(corrections.give(customer.organization_id, 1, key="k2", **give), Adjustment)  # type: ignore[arg-type]
+    later = timezone.now() + DAY
+    assert isinstance(corrections.give(customer.organization_id, 1, key="k3", now=later, **give), Transfer)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("more", [{"promotion": "on"}, {"days": "7"}])
+def test_what_expires_is_not_given_above_the_limit(customer: Tenant, maker: User, more: dict[str, str]):
+    assert "cannot be a promotion or expire" in grant_on_page(maker, customer, "100.01", "k1", **more)
+    assert not Adjustment.objects.exists()
+    assert customer.wallet.posted == 10 * USD
+
+
+def test_with_a_limit_of_nothing_every_grant_takes_two_people(customer: Tenant, maker: User, settings: Settings):
+    settings.GRANT_LIMIT_NANOS = 0
+    assert "Proposed" in grant_on_page(maker, customer, "0.000000001", "k1")
+    assert customer.wallet.posted == 10 * USD

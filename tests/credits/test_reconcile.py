@@ -16,13 +16,14 @@ from credits import guards, services
 from credits.batch import BatchRunner, HoldOp, SettleOp
 from credits.key_budgets import set_key_budget
 from credits.models import LedgerAccount, ReconciliationCheckpoint, ReconciliationRun, Transfer
-from credits.reconcile import CHECKS, Finding, reconcile, run_checks
+from credits.reconcile import CHECKS, Finding, fingerprints, reconcile, run_checks
 from credits.reconcile import reading as reading_module
 from credits.reconcile import run as run_module
 from credits.reconcile.findings import Check, Outcome, Severity
+from credits.reconcile.reading import NOTHING, Reading, snapshot
 from credits.types import MeterReading, SettleRequest
 from credits.usage import rollups
-from tests.credits.support import FACTS, TOKEN, USD, Tenant, flat, new_tenant, raw, settlement
+from tests.credits.support import FACTS, TOKEN, USD, Tenant, flat, new_tenant, raw, settlement, tampered
 
 NAMES = ["G", "R1", "R2", "R3", "R4", "R5", "R8", "R10", "R11", "B", "U", "C"]
 
@@ -97,8 +98,8 @@ DAMAGE: dict[str, tuple[str, dict[str, tuple[int, int]]]] = {
         "UPDATE credits_hold SET lease_until = '2020-01-01 00:00:00+00:00' WHERE state = 'dispatched'", {"R8": (1, 0)},
     ),
     "a hold waits for its settlement": (
-        "UPDATE credits_hold SET state = 'needs_settlement', updated_at = '2020-01-01 00:00:00+00:00' "
-        "WHERE state = 'dispatched'", {"R8": (1, 0)},
+        "UPDATE credits_hold SET state = 'needs_settlement', updated_at = '2020-01-01 00:00:00+00:00', "
+        "lease_until = created_at WHERE state = 'dispatched'", {"R8": (1, 0)},
     ),
     "a request cost more than it brought": (
         "UPDATE credits_usagerecord SET cost = charge + 7, margin = -7", {"R10": (1, 7)},
@@ -422,3 +423,41 @@ def test_of_two_runs_at_once_one_makes_the_checkpoint(tenant: Tenant):
     assert [c.number for c in ReconciliationCheckpoint.objects.all()] == [1]
     services.grant(tenant.organization_id, USD, reason="r", idempotency_key="k")
     assert reconcile().ok
+
+
+SWAPS = {
+    "captures": "UPDATE credits_transfer SET amount = amount + {by} WHERE code = 'capture' AND hold_id = {id}",
+    "what was taken from lots": (
+        "UPDATE credits_lotconsumption SET amount = amount + {by} WHERE transfer_key = 'hold:' || {id} || ':capture'"
+    ),
+    "usage records": (
+        "UPDATE credits_usagerecord SET charge = charge + {by}, margin = margin + {by} WHERE request_id = {id}"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", SWAPS)
+def test_a_full_run_sees_amounts_that_changed_places(customer: Tenant, what: str):
+    """All totals are as they were."""
+    runner = BatchRunner(connection, owner="test", lease_seconds=60, clock=timezone.now)
+    for number in (1, 2):
+        runner.run([HoldOp(customer.hold(request_id=f"req_swap{number}"))])
+        runner.run([SettleOp(settlement(f"req_swap{number}", 50))])
+    assert all(finding.ok for finding in run_checks())
+    for number, by in ((1, 7), (2, -7)):
+        tampered(SWAPS[what].format(by=by, id=f"'req_swap{number}'"))
+    found = {finding.check: finding for finding in run_checks()}
+    assert not found["R5"].ok
+    assert "req_swap1" in found["R5"].detail
+
+
+@pytest.mark.parametrize("parts", [(1, 2), (2**62, 2**61 + 12345), (-7, 2**40), (10**13, -(10**13))])
+def test_a_key_s_amounts_add_up_to_the_same_fingerprint_however_they_are_split(db: None, parts: tuple[int, int]):
+    with snapshot() as cursor:
+        reading = Reading(cursor, timezone.now(), NOTHING, None)
+        sum_ = fingerprints.sums(reading)("k", "a")
+        table = "(SELECT 'key' AS k, CAST(%s AS bigint) AS a UNION ALL SELECT 'key', CAST(%s AS bigint)) rows"
+        split, whole, other = (
+            int(reading.one(f"SELECT {sum_} FROM {table}", *pair)) for pair in (parts, (sum(parts), 0), (parts[0], 0))
+        )
+    assert split == whole != other

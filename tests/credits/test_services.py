@@ -1,6 +1,7 @@
 """Accounts, grants, the sweeper, reconciliation, commands and tasks."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from io import StringIO
 from pathlib import Path
@@ -17,13 +18,26 @@ from credits.batch import BatchRunner, HoldOp, SettleOp
 from credits.errors import HoldClosed, InvalidAmount, TransferConflict
 from credits.journal import Journal
 from credits.models import CreditLot, Hold, LotKind, ReconciliationRun, Transfer, UsageRecord, Wallet
+from credits.reconcile import run_checks
 from credits.records import Checkpoint
 from credits.selectors import balance, holds_by_state, wallets_in_debt
-from credits.types import HoldRequest, MeterReading, Settlement, UsageSource
+from credits.types import UNKNOWN_COST, HoldRequest, MeterReading, Settlement, SettleRequest, UsageSource
+from credits.usage import rollups
 from credits.usage.requests import requests_page
 from credits.usage.selectors import platform_total
 from credits.usage.types import Span
-from tests.credits.support import FACTS, TOKEN, USD, Tenant, assert_reconciled, flat, new_tenant, raw, settlement
+from tests.credits.support import (
+    FACTS,
+    TOKEN,
+    USD,
+    Tenant,
+    assert_reconciled,
+    flat,
+    new_tenant,
+    raw,
+    settlement,
+    sweep_lapsed,
+)
 
 pytestmark = pytest.mark.django_db
 LATER = timedelta(minutes=5)
@@ -89,7 +103,7 @@ def test_an_overdue_hold_with_a_checkpoint_is_charged_what_it_says(customer: Ten
     request_id = held(runner, customer.hold(output=1000))
     point = Checkpoint(MeterReading(output=300, source=UsageSource.COUNTED), FACTS, flat(USD // 2))
     raw("UPDATE credits_hold SET checkpoint = %s WHERE id = %s", point.stored(), request_id)
-    assert services.sweep(later()) == services.Sweep(settled=1, expired=0)
+    assert sweep_lapsed() == services.Sweep(settled=1, expired=0)
     record = UsageRecord.objects.get(pk=request_id)
     assert (record.charge, record.cost, record.output_tokens) == (300 * TOKEN, 150 * TOKEN, 300)
     assert (record.usage_source, record.status, record.error_code) == ("checkpoint", 499, "interrupted")
@@ -113,7 +127,7 @@ def test_an_interrupted_answer_by_the_tenant_s_own_key_is_charged_at_its_fee(cus
 
 def test_an_overdue_hold_without_a_checkpoint_costs_nothing(customer: Tenant, runner: BatchRunner):
     request_id = held(runner, customer.hold())
-    services.sweep(later())
+    sweep_lapsed()
     record = UsageRecord.objects.get(pk=request_id)
     assert (record.charge, record.usage_source, record.error_code) == (0, "none", "interrupted")
     assert (record.route, record.requested_model, record.streamed) == ("default", "m", True)
@@ -126,7 +140,7 @@ def test_a_lost_settlement_is_made_up_for_as_it_was(customer: Tenant, runner: Ba
     request_id = held(runner, customer.hold())
     point = Checkpoint(MeterReading(output=42), FACTS)
     raw("UPDATE credits_hold SET checkpoint = %s WHERE id = %s", point.stored(), request_id)
-    services.sweep(later())
+    sweep_lapsed()
     record = UsageRecord.objects.get(pk=request_id)
     assert (record.charge, record.usage_source, record.status) == (42 * TOKEN, "provider", 200)
 
@@ -135,7 +149,7 @@ def test_a_counted_reading_never_charges_more_output_than_was_reserved(customer:
     request_id = held(runner, customer.hold(output=100))
     point = Checkpoint(MeterReading(output=5000, source=UsageSource.COUNTED), FACTS)
     raw("UPDATE credits_hold SET checkpoint = %s WHERE id = %s", point.stored(), request_id)
-    services.sweep(later())
+    sweep_lapsed()
     assert UsageRecord.objects.get(pk=request_id).charge == 100 * TOKEN
 
 
@@ -153,7 +167,7 @@ def test_an_overdue_open_hold_expires_to_the_customer(customer: Tenant, runner: 
 def test_a_dispatched_hold_no_longer_expires(customer: Tenant, runner: BatchRunner):
     request_id = held(runner, customer.hold(), dispatch=False)
     services.dispatch(request_id)
-    assert services.sweep(later()) == services.Sweep(settled=1, expired=0)
+    assert sweep_lapsed() == services.Sweep(settled=1, expired=0)
     assert Hold.objects.get(pk=request_id).state == "voided"
 
 
@@ -166,12 +180,9 @@ def test_a_hold_whose_lease_runs_is_left_alone(customer: Tenant, runner: BatchRu
 def test_a_dead_process_journal_is_settled_at_once(customer: Tenant, runner: BatchRunner, journals: Path):
     request_id = held(runner, customer.hold(output=1000))
     journal = Journal(journals, "gone")
-    slot = journal.open()
-    assert slot is not None
-    slot.write(request_id, MeterReading(input=10, output=20))
+    journal.claim(request_id).write(MeterReading(input=10, output=20))
     assert services.sweep() == services.Sweep(0, 0), "its process lives"
-    journal.map.close()
-    journal._file.close()  # the kernel lets go of a dead process's lock
+    journal.let_go()
     assert services.sweep() == services.Sweep(settled=1, expired=0)
     assert UsageRecord.objects.get(pk=request_id).charge == 30 * TOKEN
     assert list(journals.iterdir()) == []
@@ -193,17 +204,17 @@ def test_a_sweep_that_cannot_settle_one_hold_settles_the_others_and_keeps_it(
         return close(books, hold, *args)
 
     monkeypatch.setattr(batch, "close", refuse)
-    assert services.sweep(later()).settled == 1
+    assert sweep_lapsed().settled == 1
     assert Hold.objects.get(pk=bad).state == "needs_settlement"
     assert Hold.objects.get(pk=good).state == "captured"
     monkeypatch.undo()
-    assert services.sweep(later()).settled == 1
+    assert sweep_lapsed().settled == 1
     assert_reconciled()
 
 
 def test_a_settlement_after_the_sweep_gets_no_second_charge(customer: Tenant, runner: BatchRunner):
     request_id = held(runner, customer.hold())
-    services.sweep(later())
+    sweep_lapsed()
     assert isinstance(runner.run([SettleOp(settlement(request_id, 10))])[0], HoldClosed)
     assert customer.wallet.posted == 10 * USD
 
@@ -263,6 +274,24 @@ def test_usage_is_listed_for_its_organisation_only(customer: Tenant, runner: Bat
     assert balance(10**9) == balance(10**9 + 1)
 
 
+def test_a_request_whose_cost_nobody_knows_is_neither_margin_nor_a_sale_under_cost(
+    customer: Tenant, runner: BatchRunner
+):
+    """As the gateway settles it: with the customer's price as the cost (gateway.run, gateway/test_price_matrix.py)."""
+    facts = replace(FACTS, attempts=({"provider": "p", "cost": UNKNOWN_COST},))
+    for price, cost in ((flat(USD + 1), flat(USD + 1)), (flat(USD), flat(USD // 2))):
+        request = customer.hold(price=price)
+        held(runner, request)
+        runner.run([SettleOp(SettleRequest(request.request_id, MeterReading(output=333), cost, facts))])
+    unknown, known = UsageRecord.objects.order_by("-charge")
+    assert (unknown.charge, unknown.cost, unknown.margin) == (333 * TOKEN + 1, 333 * TOKEN + 1, 0)
+    for _ in range(2):
+        totals = platform_total(Span.last_days(timezone.now(), 2))
+        assert totals.margin == known.margin == 333 * TOKEN // 2, "the margin is that of the other one alone"
+        rollups.roll_up()
+    assert [str(finding) for finding in run_checks() if not finding.ok] == []
+
+
 def test_the_tasks_do_what_their_schedule_names(customer: Tenant):
     run = (
         tasks.sweep, tasks.expire_lots, tasks.roll_up_usage, tasks.check_rollups, tasks.archive_usage, tasks.reconcile,
@@ -314,7 +343,7 @@ def test_an_expired_hold_s_credits_repay_debt_first(customer: Tenant, runner: Ba
     runner.run([HoldOp(reserved, dispatch=False), HoldOp(costly)])
     runner.run([SettleOp(settlement(costly.request_id, 150))])
     assert (customer.wallet.debt, customer.wallet.posted - customer.wallet.held) == (50 * TOKEN, 0)
-    services.sweep(later())
+    sweep_lapsed()
     assert (customer.wallet.debt, customer.wallet.held) == (0, 0)
     assert customer.wallet.posted == everything - 150 * TOKEN
     assert_reconciled()

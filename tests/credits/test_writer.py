@@ -53,6 +53,36 @@ def test_a_hold_reserves_the_worst_case_and_a_settlement_takes_what_was_used(
     assert_reconciled()
 
 
+def test_the_searches_that_a_request_may_make_are_reserved_for(tenant: Tenant, ledger_writer: LedgerWriter):
+    price = replace(FLAT, web_search=USD)
+    request = replace(tenant.hold(prompt=100, output=900, price=price), web_searches=9)
+    assert ledger_writer.hold_sync(request).amount == 9 * USD + 1000 * TOKEN
+    settled = ledger_writer.settle_sync(settlement(request.request_id, 900, input=100, web_searches=9))
+    assert settled.charge == 9 * USD + 1000 * TOKEN
+    assert (tenant.wallet.posted, tenant.wallet.debt) == (USD - 1000 * TOKEN, 0)
+    assert_reconciled()
+
+
+@pytest.mark.parametrize(("searches", "granted"), [(4, 300), (5, None)])
+def test_fewer_credits_than_the_worst_case_go_to_searches_first(
+    tenant: Tenant, ledger_writer: LedgerWriter, searches: int, granted: int | None
+):
+    """Half of ten dollars pays for four searches and 300 tokens, or for five searches and none."""
+    price = replace(FLAT, output=USD * 10**6 // 300, web_search=USD)
+    request = replace(tenant.hold(output=100_000, price=price), web_searches=searches)
+    if granted is None:
+        with pytest.raises(InsufficientCredits) as refused:
+            ledger_writer.hold_sync(request)
+        assert (refused.value.available, refused.value.needed) == (
+            10 * USD,
+            2 * (5 * USD + 256 * price.output // 10**6 + 1),
+        )
+        return
+    grant = ledger_writer.hold_sync(request)
+    assert grant.max_tokens == granted
+    assert grant.amount <= 5 * USD
+
+
 def test_the_usage_record_holds_the_facts_the_price_and_the_margin(tenant: Tenant, ledger_writer: LedgerWriter):
     request = tenant.hold(output=1000)
     ledger_writer.hold_sync(request)

@@ -8,14 +8,11 @@ import sys
 import textwrap
 import threading
 import time
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from django.db import OperationalError, connection
-from django.utils import timezone
 
-from credits import services
 from credits.batch import BatchRunner
 from credits.books import Books
 from credits.errors import LedgerUnavailable
@@ -23,7 +20,17 @@ from credits.models import Hold, UsageRecord
 from credits.records import read_checkpoint
 from credits.types import MeterReading, UsageSource
 from credits.writer import LedgerWriter
-from tests.credits.support import FACTS, TOKEN, USD, Tenant, assert_reconciled, flat, in_thread, settlement
+from tests.credits.support import (
+    FACTS,
+    TOKEN,
+    USD,
+    Tenant,
+    assert_reconciled,
+    flat,
+    in_thread,
+    settlement,
+    sweep_lapsed,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -167,7 +174,7 @@ def test_a_database_that_stays_away_is_said_so_and_the_reading_is_not_lost(tenan
         ledger_writer.settle_sync(settlement(request.request_id, 70))
     monkeypatch.undo()
     ledger_writer.close_sync()
-    services.sweep(timezone.now() + timedelta(minutes=5))
+    sweep_lapsed()
     assert UsageRecord.objects.get(pk=request.request_id).charge == 70 * TOKEN
     assert_reconciled()
 
@@ -276,8 +283,7 @@ def test_kill_9_loses_and_doubles_nothing(tenant: Tenant, stage: str, charged: i
         victim.wait()
         victim.stdout.close()  # type: ignore[union-attr]
     assert_reconciled()
-    services.sweep(timezone.now() + timedelta(minutes=5))
-    services.sweep(timezone.now() + timedelta(minutes=5))
+    sweep_lapsed()
     assert_reconciled()
     assert tenant.wallet.held == 0
     charge = UsageRecord.objects.filter(pk="req_victim").values_list("charge", flat=True).first()

@@ -79,7 +79,7 @@ class Received:
     sent: int = 0
     """How many events of a stream have been sent, or were being sent when the client left."""
     complete: bool = False
-    """The answer has been sent to its regular end."""
+    """The answer has been sent to its regular end, or its end was being sent when the client left."""
     finished: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -242,7 +242,10 @@ class FakeProvider:
         await response.prepare(request)
         events = self.front.events(reply, entry.body)
         cut = len(events) if reply.events is None else reply.events
-        await _write(response, entry, events[:cut], reply.between)
+        try:
+            await _write(response, entry, events[:cut], reply.between)
+        finally:
+            entry.complete = entry.sent == len(events)
         match reply.end:
             case End.RESET:
                 return _reset(request, response)

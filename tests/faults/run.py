@@ -42,7 +42,7 @@ for email, nanos in {given!r}.items():
     grant(account.organization.pk, nanos, reason="fault run", idempotency_key=email)
     print(create_key(organization=account.organization, name="faults", created_by=account.user).secret)
 """
-QUIET_SECONDS = 120.0
+QUIET_SECONDS = 300.0
 SHOWN_VIOLATIONS = 30
 
 

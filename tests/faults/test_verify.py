@@ -6,9 +6,14 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
+import httpx
 import pytest
 
-from tests.fakes.answers import Tokens
+from tests.fakes.answers import Reply, Text, Tokens
+from tests.fakes.anthropic import fake_anthropic
+from tests.fakes.brain import Brain
+from tests.fakes.openai import fake_openai
+from tests.fakes.server import FakeProvider
 from tests.faults import traffic
 from tests.faults.load import Sent
 from tests.faults.traffic import counted, make_plan
@@ -137,6 +142,33 @@ def test_damage_is_seen(sent: Sent, served: list[Served], stored: dict[str, Any]
 def test_a_counted_answer_is_never_above_what_was_reserved():
     small = changed(lambda b: b["holds"][0].update(max_tokens=10), traffic.charge(new=100, output=10, cache_read=7))
     assert violations([cut()], [HALF], small) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "fake", "path"),
+    [("anthropic", fake_anthropic, "/v1/messages"), ("openai", fake_openai, "/v1/chat/completions")],
+)
+def test_a_client_that_dies_with_the_end_in_its_hands_had_a_whole_answer(
+    name: str, fake: Callable[[Brain], FakeProvider], path: str
+):
+    """The gateway settles at the last event: killed right then, it has not waited for the connection's end."""
+    plan = replace(PLAN, words=2)
+    reply = Reply([Text("w0000 w0001 ", pieces=2)], tokens=TOLD, between=0.3)
+    request = {"model": "m", "max_tokens": 9, "stream": True, "messages": json.loads(plan.body)["messages"]}
+    request |= {"stream_options": {"include_usage": True}} if name == "openai" else {}
+    anthropic = {"x-api-key": "k", "anthropic-version": "2023-06-01"}
+    headers = anthropic if name == "anthropic" else {"authorization": "Bearer k"}
+    with fake(lambda _: reply) as provider:
+        with httpx.stream("POST", provider.origin + path, json=request, headers=headers, trust_env=False) as answer:
+            for line in answer.iter_lines():
+                if "message_stop" in line or "[DONE]" in line:
+                    break
+        (received,) = provider.wait_for(1)
+        assert received.finished.wait(10)
+        assert received.cancelled
+        served = Served.of(name, received)
+    assert (served.words, served.complete) == (2, True)
+    assert violations([replace(whole(), plan=plan, words=2)], [served], books()) == []
 
 
 def test_plans_travel_in_the_prompt():

@@ -10,7 +10,7 @@ from tests.fakes.answers import End, many_deltas
 from tests.fakes.brain import always, saying
 from tests.world import World
 
-SWEEP_SECONDS = 30
+SWEEP_SECONDS = 120
 SENT = 50
 BODY = {
     "model": "anthropic-model",

@@ -442,8 +442,8 @@ def test_credits_that_last_for_one_step_only(searching: World, engine: FakeEngin
     engine.clear()
     searching.openai.clear()
     searching.openai.brain = found_marzipan
-    poor = searching.ccm.create_key(email, usd="0.012")
-    answer = searching.post(poor, body(stream=stream, max_tokens=500))
+    poor = searching.ccm.create_key(email, usd="0.0285")
+    answer = searching.post(poor, body(stream=stream, max_tokens=500, tools=[SEARCH | {"max_uses": 2}]))
     if stream:
         assert answer.status_code == 200
         last = json.loads(answer.text.strip().rpartition("data: ")[2])
@@ -453,6 +453,55 @@ def test_credits_that_last_for_one_step_only(searching: World, engine: FakeEngin
     assert len(searching.openai.requests) == 1
     (record,) = [r for r in searching.ccm.usage_records(email) if r["charge"]]
     assert record["charge"] == STEP + PER_SEARCH
+
+
+# -- credits for searches
+
+
+def three_at_once(conversation: Conversation) -> Answer:
+    if conversation.calls:
+        return Reply(blocks=[Text("Done.")], tokens=TOKENS)
+    return Reply(blocks=[ToolUse("web_search", {"query": f"q{number}"}) for number in range(3)], tokens=TOKENS)
+
+
+def debt(world: World, email: str) -> int:
+    mine = f"organization__memberships__user__email={email!r}"
+    source = f"from credits.models import Wallet; print(Wallet.objects.get({mine}).debt)"
+    return int(world.ccm.python(source))
+
+
+@pytest.mark.parametrize(("uses", "usd", "enough"), [(3, "0.040", True), (3, "0.030", False), (1, "0.020", True)])
+def test_searches_are_reserved_for_and_never_overspent(
+    searching: World, engine: FakeEngine, email: str, uses: int, usd: str, enough: bool
+):
+    engine.clear()
+    searching.openai.clear()
+    searching.openai.brain = three_at_once
+    key = searching.ccm.create_key(email, usd=usd)
+    answer = searching.post(key, body(max_tokens=500, tools=[SEARCH | {"max_uses": uses}]))
+    assert answer.status_code == (200 if enough else 402)
+    if not enough:
+        assert answer.json()["error"]["type"] == "billing_error"
+    assert len(engine.asked) == (uses if enough else 0)
+    charged = [record["charge"] for record in searching.ccm.usage_records(email)]
+    assert sum(charged) == (2 * STEP + uses * PER_SEARCH if enough else 0)
+    assert debt(searching, email) == 0
+
+
+def test_a_provider_s_own_searches_are_reserved_for_and_bounded(searching: World, email: str):
+    searching.anthropic.clear()
+    searching.anthropic.brain = always(Reply(blocks=[WebSearch("q", [("T", "https://t.example")]), Text("Yes.")]))
+    key = searching.ccm.create_key(email, usd="0.15")
+    free = {name: value for name, value in SEARCH.items() if name != "max_uses"}
+    refused = searching.post(key, body(model="native", max_tokens=500, tools=[SEARCH | {"max_uses": 15}]))
+    assert refused.status_code == 402
+    assert searching.anthropic.requests == []
+    forbidden = searching.post(
+        key, body(model="native", tools=[SEARCH | {"max_uses": 15}], max_tokens=500, tool_choice={"type": "none"})
+    )
+    assert forbidden.status_code == 200
+    assert searching.post(key, body(model="native", max_tokens=500, tools=[free])).status_code == 200
+    assert searching.anthropic.requests[-1].body["tools"] == [free | {"max_uses": 10}]
 
 
 @pytest.mark.parametrize("stream", [True, False])

@@ -17,7 +17,7 @@ from tests.world import PRICES, World
 TOLD = 100 * PRICES["input"] + 20 * PRICES["output"]
 """What the fakes tell of every answer."""
 
-SETTLE_SECONDS = 30
+SETTLE_SECONDS = 120
 SETTINGS = {"CCM_HOLD_LEASE_SECONDS": "60"}
 """No lease runs out here: what is settled is settled for other reasons."""
 

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.websearch.blocks import Block, events_of
-from gateway.websearch.tool import asks_for_search, continued, search_tool, with_function, without_search
+from gateway.websearch.tool import (
+    allowed_searches,
+    asks_for_search,
+    bounded,
+    continued,
+    search_tool,
+    with_function,
+    without_search,
+)
 from gateway.websearch.weaver import Weaver
 from providers.errors import InvalidRequest
 from providers.wire.request import MessagesRequest
@@ -168,3 +176,32 @@ def test_the_next_step_is_free_to_answer(choice: Any, expected: Any) -> None:
 def test_thinking_fits_into_what_is_left(left: int, expected: dict[str, Any]) -> None:
     made = request(max_tokens=10_000, thinking={"type": "enabled", "budget_tokens": 5000})
     assert json.loads(continued(made, TURNS, max_tokens=left, may_call=True).encode())["thinking"] == expected
+
+
+@pytest.mark.parametrize(
+    ("tools", "choice", "allowed"),
+    [
+        ([READ], None, 0),
+        ([SEARCH], None, 10),
+        ([SEARCH | {"max_uses": 8}, READ], None, 8),
+        ([SEARCH | {"max_uses": 8}, SEARCH], None, 18),
+        ([SEARCH | {"max_uses": 8}], {"type": "none"}, 0),
+        ([SEARCH | {"max_uses": "many"}], None, 10),
+        ([SEARCH | {"max_uses": 10**30}], None, 10**6),
+    ],
+)
+def test_how_many_searches_a_hold_has_to_pay_for(tools: list[Any], choice: dict[str, Any] | None, allowed: int) -> None:
+    fields = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}], "tools": tools}
+    request = MessagesRequest.parse(json.dumps(fields | ({"tool_choice": choice} if choice else {})).encode())
+    assert allowed_searches(request) == allowed
+
+
+def test_a_provider_may_make_no_more_searches_than_are_reserved_for() -> None:
+    tools = [READ, SEARCH, SEARCH | {"max_uses": 3, "odd": 1.50}, SEARCH | {"max_uses": "many"}]
+    fields = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}], "tools": tools}
+    request = MessagesRequest.parse(json.dumps(fields).encode())
+    sent = json.loads(bounded(request).encode())
+    assert sent["tools"] == [READ, SEARCH | {"max_uses": 10}, *tools[2:]]
+    assert allowed_searches(bounded(request)) == allowed_searches(request)
+    told = MessagesRequest.parse(json.dumps(fields | {"tools": [SEARCH | {"max_uses": 3}]}).encode())
+    assert bounded(told) is told

@@ -467,6 +467,7 @@ def test_the_ledger_behaves_as_its_model(settings_profile: settings, monkeypatch
     from hypothesis.stateful import run_state_machine_as_test
 
     monkeypatch.setattr(django_settings, "JOURNAL_DIR", tmp_path)
+    monkeypatch.setattr(django_settings, "HOLD_LEASE_SECONDS", 0)  # so that one sweep does all
     run_state_machine_as_test(LedgerMachine, settings=settings_profile)
 
 

@@ -82,17 +82,18 @@ def test_charges_of_one_tier_add_up_within_a_nano(a: MeterReading, b: MeterReadi
 
 
 @unhurried
-@given(any_price(), st.integers(0, 4 * 10**6), st.integers(0, 10**6), st.data())
+@given(any_price(), st.integers(0, 4 * 10**6), st.integers(0, 10**6), st.integers(0, 50), st.data())
 def test_no_reading_within_a_hold_costs_more_than_the_hold(
-    price: PriceSnapshot, held_input: int, held_output: int, data: st.DataObject
+    price: PriceSnapshot, held_input: int, held_output: int, held_searches: int, data: st.DataObject
 ):
     counts, left = [], held_input
     for _ in range(4):
         counts.append(data.draw(st.integers(0, left)))
         left -= counts[-1]
     plain, read, write, write_1h = data.draw(st.permutations(counts))
-    reading = MeterReading(plain, read, write, write_1h, data.draw(st.integers(0, held_output)))
-    assert rating.charge(reading, price) <= rating.worst_case(held_input, held_output, price)
+    output, searches = data.draw(st.integers(0, held_output)), data.draw(st.integers(0, held_searches))
+    reading = MeterReading(plain, read, write, write_1h, output, web_searches=searches)
+    assert rating.charge(reading, price) <= rating.worst_case(held_input, held_output, price, held_searches)
 
 
 @unhurried
@@ -107,15 +108,15 @@ def test_every_bound_of_a_hold_is_covered_on_both_sides(price: PriceSnapshot, da
 
 
 @unhurried
-@given(st.integers(0, 10**15), st.integers(0, 4 * 10**6), any_price())
-def test_the_affordable_output_is_the_most_that_fits(budget: int, held_input: int, price: PriceSnapshot):
-    affordable = rating.affordable_output(budget, held_input, price)
+@given(st.integers(0, 10**15), st.integers(0, 4 * 10**6), any_price(), st.integers(0, 50))
+def test_the_affordable_output_is_the_most_that_fits(budget: int, held_input: int, price: PriceSnapshot, searches: int):
+    affordable = rating.affordable_output(budget, held_input, price, searches)
     if affordable < 0:
-        assert rating.worst_case(held_input, 0, price) > budget
+        assert rating.worst_case(held_input, 0, price, searches) > budget
     else:
-        assert rating.worst_case(held_input, affordable, price) <= budget
+        assert rating.worst_case(held_input, affordable, price, searches) <= budget
         if affordable < rating.MOST_TOKENS:
-            assert rating.worst_case(held_input, affordable + 1, price) > budget
+            assert rating.worst_case(held_input, affordable + 1, price, searches) > budget
 
 
 @unhurried

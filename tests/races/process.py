@@ -7,7 +7,6 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 
@@ -22,10 +21,10 @@ def main() -> None:
     connection.settings_dict["NAME"] = sys.argv[1]
     import pytest
 
-    from credits import ledger, services
+    from credits import ledger
     from credits.batch import BatchRunner, HoldOp, Operation, SettleOp
     from credits.errors import CreditsError
-    from tests.credits.support import Tenant, settlement
+    from tests.credits.support import Tenant, settlement, sweep_lapsed
     from tests.races.test_credits_races import believe_unfinished
 
     orders: dict[str, Any] = json.loads(sys.argv[2])
@@ -50,8 +49,7 @@ def main() -> None:
         return alone(SettleOp(settlement(id_, orders["tokens"])))
 
     def sweep(_: str) -> str:
-        swept = services.sweep(timezone.now() + timedelta(minutes=5))
-        return f"{swept.settled} settled"
+        return f"{sweep_lapsed().settled} settled"
 
     verbs: dict[str, Callable[[str], str]] = {"hold": hold, "settle": settle, "sweep": sweep}
     print("ready", flush=True)

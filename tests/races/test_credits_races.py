@@ -41,6 +41,7 @@ from tests.credits.support import (
     raw,
     revoke,
     settlement,
+    sweep_lapsed,
 )
 from tests.credits.support import tenant as tenant  # noqa: PLC0414 - a fixture
 
@@ -185,12 +186,11 @@ def overdue(tenants: list[Tenant], each: int) -> list[str]:
 def test_sweeps_and_late_settlements_end_each_hold_once(transactional_db):
     tenants = [new_tenant(USD) for _ in range(3)]
     ids = overdue(tenants, 8)
-    now = timezone.now() + timedelta(minutes=5)
-    tasks: list[Callable[[], object]] = [lambda: services.sweep(now)] * 3
+    tasks: list[Callable[[], object]] = [sweep_lapsed] * 3
     tasks += [alone(SettleOp(settlement(request_id, 70))) for request_id in ids[::2]]
     outcomes = together(tasks)
     assert [error for error in outcomes if isinstance(error, Exception) and not isinstance(error, CreditsError)] == []
-    services.sweep(now)
+    sweep_lapsed()
     states = set(Hold.objects.values_list("state", flat=True))
     assert states == {"captured"}
     charges = dict(UsageRecord.objects.values_list("request_id", "charge"))

@@ -23,7 +23,7 @@ class ProviderWithHealthAdmin(ProviderAdmin):
         sets = super().get_fieldsets(request, obj)
         return sets if obj is None else (*sets, ("Just now", {"fields": ("health",)}))
 
-    @display(description="what is not well")
+    @display(description="what is not well")  # type: ignore[untyped-decorator]
     def health(self, provider: Provider) -> str:
         found = troubles()
         if not found.known:

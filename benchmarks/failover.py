@@ -6,6 +6,7 @@ opened and closed again.
 """
 
 import argparse
+import contextlib
 import json
 import subprocess
 import sys
@@ -71,20 +72,20 @@ def loaded(load: Load) -> Iterator[list[Result]]:
         process.wait(60)
 
 
-def seconds_until(condition: Callable[[], bool]) -> float:
+def seconds_until(condition: Callable[[], bool], patience: float = PATIENCE_SECONDS) -> float:
     """How long it took; raises TimeoutError."""
     began = time.monotonic()
     while not condition():
-        if time.monotonic() - began > PATIENCE_SECONDS:
+        if time.monotonic() - began > patience:
             raise TimeoutError
         time.sleep(0.005)
     return time.monotonic() - began
 
 
-def figures(result: Result) -> dict[str, float]:
-    side = Side([result])
+def figures(results: list[Result]) -> dict[str, float]:
+    side = Side(results)
     return {
-        "requests": result.sent,
+        "requests": sum(result.sent for result in results),
         "p50_ms": round(side.percentile(0.5), 2),
         "p99_ms": round(side.percentile(0.99), 2),
         "slowest_ms": round(side.percentile(1.0), 2),
@@ -138,19 +139,30 @@ def phases(load: Load, port: int, is_open: Callable[[], bool]) -> dict[str, Any]
             time.sleep(AFTER_SECONDS)
             first.kill()
             opened = seconds_until(is_open)
-    with loaded(load) as returning:
-        time.sleep(AFTER_SECONDS)
-        with running("benchmarks.upstream", str(port)):
-            closed = seconds_until(lambda: not is_open())
-            with loaded(load) as again:
-                pass
+    with running("benchmarks.upstream", str(port)):
+        returning, closed = until_closed(load, is_open)
+        with loaded(load) as again:
+            pass
     named = {"all well": well, "one dies": dying, "it comes back": returning, "all well again": again}
     return {
-        "phases": {name: figures(results[0]) for name, results in named.items()},
+        "phases": {name: figures(results) for name, results in named.items()},
         "opened_after_s": round(opened, 3),
         "closed_after_s": round(closed, 3),
-        "wrong": [failure for results in named.values() for failure in results[0].failures],
+        "wrong": [failure for results in named.values() for result in results for failure in result.failures],
     }
+
+
+def until_closed(load: Load, is_open: Callable[[], bool]) -> tuple[list[Result], float]:
+    """Load until the provider, which is there again, has been probed: without requests nothing is."""
+    began = time.monotonic()
+    results: list[Result] = []
+    closed = 0.0
+    while is_open() and time.monotonic() - began < PATIENCE_SECONDS:
+        with loaded(load) as batch, contextlib.suppress(TimeoutError):
+            seconds_until(lambda: not is_open(), load.warm_up + load.seconds)
+            closed = time.monotonic() - began
+        results += batch
+    return results, closed
 
 
 def table(report: dict[str, Any]) -> str:

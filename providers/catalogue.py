@@ -69,10 +69,12 @@ def _read(version: int, now: datetime) -> Snapshot:
         cost = known.get(mapping.pk)
         costs[mapping.model_id].append(cost)
         provider = providers.get(mapping.provider_id)
-        target = provider and target_of(mapping, provider, credentials.get(mapping.provider_id), cost)
+        if provider is None:
+            continue
+        target = target_of(mapping, provider, credentials.get(mapping.provider_id), cost)
         if target:
             targets[mapping.model_id].append(target)
-        for organization_id, pool in own_credentials.get(mapping.provider_id, {}).items() if provider else ():
+        for organization_id, pool in own_credentials.get(mapping.provider_id, {}).items():
             if own := target_of(mapping, provider, tuple(pool), FREE):
                 own_targets[mapping.model_id][organization_id].append(replace(own, is_own=True))
     current = _current(models.ModelPrice, "model", now)

@@ -15,7 +15,7 @@ LEAST_CALLS = 20
 """So many calls of the present window must have ended before their share of failures counts."""
 WINDOW_SECONDS = 10.0
 SHORTEST_SECONDS = 2.0
-LONGEST_SECONDS = 60.0
+LONGEST_SECONDS = 30.0
 """How long it stays open the first time, and at most."""
 FORGIVEN_SECONDS = 120.0
 """Closed for so long, it opens for the shortest time again."""

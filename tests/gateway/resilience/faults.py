@@ -230,7 +230,7 @@ class Range:
         return bool(self.valkey.hexists(STORE, f"target:{self.mapping(case, case.provider)}"))
 
     def cooling(self) -> list[dict[str, Any]]:
-        stored = self.valkey.hgetall(STORE)
+        stored: dict[bytes, bytes] = self.valkey.hgetall(STORE)  # type: ignore[assignment]
         return [json.loads(value) for place, value in stored.items() if place.startswith(b"credential:")]
 
 

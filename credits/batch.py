@@ -138,9 +138,7 @@ class BatchRunner:
         except IntegrityError:
             return self._run(operations, {}, look_up=True)
 
-    def _run(
-        self, operations: Sequence[Operation], own: dict[str, HoldRow], *, look_up: bool = False
-    ) -> list[Outcome]:
+    def _run(self, operations: Sequence[Operation], own: dict[str, HoldRow], *, look_up: bool = False) -> list[Outcome]:
         now = self._clock()
         stamp, lease_until = self._dialect.time(now), self._dialect.time(now + self._lease)
         try:
@@ -184,9 +182,7 @@ class BatchRunner:
             self._own.clear()
         return taken
 
-    def _load(
-        self, books: Books, operations: Sequence[Operation], own: dict[str, HoldRow], *, look_up: bool
-    ) -> None:
+    def _load(self, books: Books, operations: Sequence[Operation], own: dict[str, HoldRow], *, look_up: bool) -> None:
         holds = [op.request for op in operations if isinstance(op, HoldOp)]
         foreign = [op.request_id for op in operations if not isinstance(op, HoldOp) and op.request_id not in own]
         closing = {hold.organization_id for hold in own.values()}

@@ -305,9 +305,7 @@ class Hold(models.Model):
                 name="credits_hold_captured",
             ),
         )
-        indexes = (
-            models.Index(fields=("lease_until",), condition=IS_UNFINISHED, name="credits_hold_unfinished"),
-        )
+        indexes = (models.Index(fields=("lease_until",), condition=IS_UNFINISHED, name="credits_hold_unfinished"),)
 
     def __str__(self) -> str:
         return self.id

@@ -6,7 +6,6 @@ tokens as o200k (translation.md 8.3). What is charged comes from the provider's 
 
 import asyncio
 import functools
-import math
 import os
 import re
 from collections import OrderedDict
@@ -46,7 +45,7 @@ TOOL_REFERENCE = re.compile(rb'"tool_name"\s*:\s*"([^"]+)"')
 
 def hold_tokens(estimated: int) -> int:
     """`estimated` tokens with the safety factor, rounded up."""
-    return math.ceil(estimated * SAFETY)
+    return -(-estimated * SAFETY.numerator // SAFETY.denominator)
 
 
 def estimate(request: MessagesRequest, body_bytes: int) -> int:
@@ -54,10 +53,9 @@ def estimate(request: MessagesRequest, body_bytes: int) -> int:
 
     High for prose and code (about 4 bytes a token); meant to be used with `hold_tokens`.
     Images and documents sent as base64 count by their kind, not as text."""
-    messages = request.raw("messages")
     payload_bytes, payload_tokens = 0, 0
-    if b'"base64"' in messages:
-        payload_bytes, payload_tokens = _payloads(bytes(messages))
+    if request.mentions(b'"base64"', "messages"):
+        payload_bytes, payload_tokens = _payloads(bytes(request.raw("messages")))
     return max(0, body_bytes - payload_bytes) // BYTES_PER_TOKEN + payload_tokens + REQUEST_OVERHEAD
 
 

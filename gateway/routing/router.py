@@ -39,13 +39,24 @@ def route(
         request=case.request,
         provider=found.provider,
         wants_1m=wants_1m or "context-1m" in headers.get("anthropic-beta", ""),
-        trail=tuple(case.trail),
-        warnings=tuple(dict.fromkeys(case.warnings)),
+        trail=_same_trail(tuple(case.trail)),
+        warnings=tuple(dict.fromkeys(case.warnings)) if case.warnings else (),
         session_id=case.sender.session_id,
         agent_id=case.sender.agent_id,
         parent_agent_id=case.sender.parent_agent_id,
         request_class=case.sender.request_class,
     )
+
+
+MOST_TRAILS = 512
+_trails: dict[tuple[Rule, ...], tuple[Rule, ...]] = {}
+
+
+def _same_trail(trail: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    """The same object for the same reasons, so that whoever stores them writes them out only once."""
+    if len(_trails) >= MOST_TRAILS:
+        _trails.clear()
+    return _trails.setdefault(trail, trail)
 
 
 class _Case:

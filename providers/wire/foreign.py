@@ -18,7 +18,7 @@ def without_foreign_blocks(request: MessagesRequest) -> dict[str, Any]:
     requests. Thinking of other providers goes; searches of theirs become text."""
     edited = with_foreign_searches_as_text(request)
     unchanged: dict[str, Any] = {} if edited is request else {"messages": edited.fields["messages"]}
-    if _MARK not in edited.raw("messages"):
+    if not edited.mentions(_MARK, "messages"):
         return unchanged
     messages = edited.value("messages")
     changed: list[Any] = []

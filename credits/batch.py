@@ -223,17 +223,21 @@ class BatchRunner:
         price_id = self._memory.price_id(request.price)
         assert price_id is not None  # learnt before
         mark = fingerprint(request, price_id, context)
-        stored = books.holds.get(request.request_id)
+        wallet = books.wallets.get(request.organization_id)
+        # A repetition is recognised by the table's key where this was not (`run`), but not one that
+        # would be refused, or would take expired credits out first.
+        expiring = wallet is not None and wallet.expiry_due
+        stored = books.find_hold(request.request_id) if expiring else books.holds.get(request.request_id)
         if stored is not None:
             return repeated_hold(stored, mark)
-        wallet = books.wallets.get(request.organization_id)
-        if books.keys.get(request.api_key_id) != request.organization_id:
-            raise KeyNoLongerValid
-        if wallet is not None and wallet.expiry_due:
-            expire_due(books, wallet)
-            books.standing.version = None  # it has changed more than stands there: read anew next time
         budget = books.budgets.get(request.api_key_id)
-        amount, max_tokens = reserve(wallet, request, budget)
+        try:
+            amount, max_tokens = self._reserve(books, wallet, request, budget)
+        except CreditsError:
+            stored = books.find_hold(request.request_id)
+            if stored is None:
+                raise
+            return repeated_hold(stored, mark)
         assert wallet is not None
         wallet.held += amount
         books.changed_wallets.add(wallet.organization_id)
@@ -252,6 +256,17 @@ class BatchRunner:
             books.lease_until, books.stamp, books.stamp,
         ))  # fmt: skip
         return HoldGrant(request.request_id, amount, max_tokens)
+
+    @staticmethod
+    def _reserve(
+        books: Books, wallet: WalletRow | None, request: HoldRequest, budget: Budget | None
+    ) -> tuple[Nanos, int]:
+        if books.keys.get(request.api_key_id) != request.organization_id:
+            raise KeyNoLongerValid
+        if wallet is not None and wallet.expiry_due:
+            expire_due(books, wallet)
+            books.standing.version = None  # it has changed more than stands there: read anew next time
+        return reserve(wallet, request, budget)
 
 
 def repeated_hold(stored: HoldRow, mark: str) -> HoldGrant:

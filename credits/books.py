@@ -206,7 +206,13 @@ class Books:
             f"fingerprint FROM credits_hold WHERE {self.dialect.any_of('id')}",
             (self.dialect.values(request_ids),),
         )
-        self.holds = {row[0]: HoldRow(*row) for row in self.cursor.fetchall()}
+        self.holds.update((row[0], HoldRow(*row)) for row in self.cursor.fetchall())
+
+    def find_hold(self, request_id: str) -> HoldRow | None:
+        """Of this transaction, else as stored."""
+        if request_id not in self.holds:
+            self.read_holds([request_id])
+        return self.holds.get(request_id)
 
     def read_keys(self, key_ids: Iterable[int]) -> None:
         """The API keys that are neither revoked nor expired now, with their organisations."""

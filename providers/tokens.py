@@ -15,12 +15,14 @@ from fractions import Fraction
 from hashlib import blake2b
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import tiktoken
 
 from providers.wire.request import MessagesRequest
+
+if TYPE_CHECKING:
+    import tiktoken
 
 VOCABULARY = Path(__file__).resolve().parent / "vocab"
 SAFETY = Fraction(5, 4)
@@ -117,7 +119,9 @@ def _encode(text: str) -> int:
 
 
 @functools.cache
-def encoding() -> tiktoken.Encoding:
+def encoding() -> "tiktoken.Encoding":
+    import tiktoken  # not at the top: most processes never count, and it takes 5 MiB
+
     os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(VOCABULARY))
     return tiktoken.get_encoding("o200k_base")
 

@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import blake2b
+from typing import Any
 
 from django.db import IntegrityError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from credits import ledger, rating, records
-from credits.books import Books, HoldRow, Memory, WalletRow, learn_prices
+from credits.books import Books, HoldRow, Memory, Standing, WalletRow, learn_prices
 from credits.budgets import Budget
 from credits.database import Cursor, Dialect
 from credits.errors import (
@@ -92,9 +93,13 @@ Outcome = HoldGrant | Settlement | CreditsError | bool
 an outcome too: it must not sink its neighbours."""
 
 
-def fingerprint(request: HoldRequest) -> str:
-    """Tells another request under the same id from a repetition."""
-    return blake2b(records.json_text(request).encode(), digest_size=16).hexdigest()
+def fingerprint(request: HoldRequest, price_id: int, context: str) -> str:
+    """Tells another request under the same id from a repetition. `context` as JSON."""
+    content = (
+        f"{request.organization_id}|{request.api_key_id}|{price_id}|{request.input_tokens}|{request.max_tokens}|"
+        f"{request.model}|{context}"
+    )
+    return blake2b(content.encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 
 def prices_of(cursor: Cursor, operations: Sequence[Operation]) -> set[PriceSnapshot]:
@@ -114,14 +119,24 @@ def prices_of(cursor: Cursor, operations: Sequence[Operation]) -> set[PriceSnaps
 
 
 class BatchRunner:
-    """Runs batches on one connection; not for use by two threads."""
+    """Runs batches on one connection; not for use by two threads. `alone`: nothing but this runner writes
+    what batches read through this very connection, so that what one batch has read may serve the next
+    as long as no other connection has written (`Standing`)."""
 
     def __init__(
-        self, connection: BaseDatabaseWrapper, *, owner: str, lease_seconds: float, clock: Callable[[], datetime]
+        self,
+        connection: BaseDatabaseWrapper,
+        *,
+        owner: str,
+        lease_seconds: float,
+        clock: Callable[[], datetime],
+        alone: bool = False,
     ) -> None:
         self._connection = connection
         self._dialect = Dialect(connection)
         self._memory = Memory()
+        self._standing = Standing() if alone else None
+        self._connected: Any = None
         self._own: dict[str, HoldRow] = {}
         """The dispatched holds that this runner has stored, as they were then. That a hold is still
         unfinished is checked when it is closed (`Books.write`); if not, it is read anew."""
@@ -131,32 +146,50 @@ class BatchRunner:
 
     def run(self, operations: Sequence[Operation]) -> list[Outcome]:
         """The outcome of each operation, committed. Raises what the database raises, and LedgerDrift;
-        then nothing of the batch is stored."""
+        then nothing of the batch is stored.
+
+        Request ids are new and this runner's own holds are as it left them, nearly always: so neither is
+        looked up at first. Where the tables' keys refuse what comes of that, everything is read."""
         own = self._take_own(operations)
         try:
             return self._run(operations, own)
         except IntegrityError:
-            if not own:
-                raise
-            return self._run(operations, {})  # somebody else has closed one of them meanwhile
+            return self._run(operations, {}, look_up=True)
 
-    def _run(self, operations: Sequence[Operation], own: dict[str, HoldRow]) -> list[Outcome]:
+    def _run(self, operations: Sequence[Operation], own: dict[str, HoldRow], *, look_up: bool = False) -> list[Outcome]:
         now = self._clock()
         stamp, lease_until = self._dialect.time(now), self._dialect.time(now + self._lease)
-        with self._dialect.cursor() as cursor:
-            learn_prices(cursor, self._memory, prices_of(cursor, operations))
-            with self._dialect.transaction():
-                books = Books(cursor, self._dialect, self._memory, now, stamp, lease_until)
-                self._load(books, operations, own)
-                outcomes = [self._apply(books, operation) for operation in operations]
-                books.write()
+        try:
+            with self._dialect.cursor() as cursor:
+                learn_prices(cursor, self._memory, prices_of(cursor, operations))
+                with self._dialect.transaction():
+                    standing = self._standing_of(cursor)
+                    books = Books(cursor, self._dialect, self._memory, now, stamp, lease_until, standing)
+                    self._load(books, operations, own, look_up=look_up)
+                    outcomes = [self._apply(books, operation) for operation in operations]
+                    books.write()
+        except BaseException:
+            if self._standing is not None:  # it holds what was not stored
+                self._standing.forget()
+            raise
         if books.explanations:
             self._memory.has_stored(books.explanations, books.day)
         for operation in operations:
-            hold = books.holds.get(operation.request_id) if isinstance(operation, HoldOp) else None
-            if hold is not None and hold.state == HoldState.DISPATCHED:
-                self._own[hold.id] = hold
+            if isinstance(operation, HoldOp):
+                hold = books.holds.get(operation.request.request_id)
+                if hold is not None and hold.state == HoldState.DISPATCHED:
+                    self._own[hold.id] = hold
         return outcomes
+
+    def _standing_of(self, cursor: Cursor) -> Standing:
+        """What is known already of the rows as they are now, under the transaction's lock."""
+        if self._standing is None:
+            return Standing()
+        if self._connected is not self._connection.connection:  # versions count for one connection
+            self._standing.forget()
+            self._connected = self._connection.connection
+        self._standing.is_of(self._dialect.version(cursor))
+        return self._standing
 
     def _take_own(self, operations: Sequence[Operation]) -> dict[str, HoldRow]:
         """Those that the batch settles. Taken out, so that a repetition of a failed batch reads them."""
@@ -169,22 +202,23 @@ class BatchRunner:
             self._own.clear()
         return taken
 
-    def _load(self, books: Books, operations: Sequence[Operation], own: dict[str, HoldRow]) -> None:
+    def _load(self, books: Books, operations: Sequence[Operation], own: dict[str, HoldRow], *, look_up: bool) -> None:
         holds = [op.request for op in operations if isinstance(op, HoldOp)]
-        others = [op.request_id for op in operations if not isinstance(op, HoldOp)]
-        foreign = [id_ for id_ in others if id_ not in own]
+        foreign = [op.request_id for op in operations if not isinstance(op, HoldOp) and op.request_id not in own]
         closing = {hold.organization_id for hold in own.values()}
         if foreign:
             closing.update(books.organizations_of(foreign).values())
-        books.lock_wallets(closing.union(request.organization_id for request in holds))
-        books.read_holds([op.request_id for op in operations if op.request_id not in own])
+        organizations = closing.union([request.organization_id for request in holds])
+        books.lock_wallets(organizations)
+        unknown = [op.request_id for op in operations if op.request_id not in own] if look_up else foreign
+        if unknown:
+            books.read_holds(unknown)
         books.holds.update(own)
         asking = {request.api_key_id for request in holds}
         if holds:
             books.read_keys(asking)
-        books.read_budgets(asking.union(hold.api_key_id for hold in books.holds.values()))
-        if others:
-            organizations = closing.union(request.organization_id for request in holds)
+        books.read_budgets(asking.union([hold.api_key_id for hold in books.holds.values()]))
+        if own or foreign:
             books.read_accounts(organizations)
             books.read_lots(organizations)
 
@@ -205,17 +239,25 @@ class BatchRunner:
             return refusal
 
     def _hold(self, books: Books, operation: HoldOp) -> HoldGrant:
-        request, mark = operation.request, fingerprint(operation.request)
-        stored = books.holds.get(request.request_id)
+        request, context = operation.request, records.json_text(operation.request.context)
+        price_id = self._memory.price_id(request.price)
+        assert price_id is not None  # learnt before
+        mark = fingerprint(request, price_id, context)
+        wallet = books.wallets.get(request.organization_id)
+        # A repetition is recognised by the table's key where this was not (`run`), but not one that
+        # would be refused, or would take expired credits out first.
+        expiring = wallet is not None and wallet.expiry_due
+        stored = books.find_hold(request.request_id) if expiring else books.holds.get(request.request_id)
         if stored is not None:
             return repeated_hold(stored, mark)
-        wallet = books.wallets.get(request.organization_id)
-        if books.keys.get(request.api_key_id) != request.organization_id:
-            raise KeyNoLongerValid
-        if wallet is not None and wallet.expiry_due:
-            expire_due(books, wallet)
         budget = books.budgets.get(request.api_key_id)
-        amount, max_tokens = reserve(wallet, request, budget)
+        try:
+            amount, max_tokens = self._reserve(books, wallet, request, budget)
+        except CreditsError:
+            stored = books.find_hold(request.request_id)
+            if stored is None:
+                raise
+            return repeated_hold(stored, mark)
         assert wallet is not None
         wallet.held += amount
         books.changed_wallets.add(wallet.organization_id)
@@ -225,15 +267,26 @@ class BatchRunner:
         row = HoldRow(
             request.request_id, wallet.organization_id, request.api_key_id, amount, 0,
             HoldState.DISPATCHED.value if operation.dispatch else HoldState.OPEN.value,
-            self._memory.price_ids[request.price], records.text(request.model, 200), max_tokens, mark,
+            price_id, records.known_text(request.model, 200), max_tokens, mark,
         )  # fmt: skip
         books.holds[row.id] = row
         books.new_holds.append((
             row.id, row.organization_id, row.api_key_id, row.amount, row.state, row.price_id, row.model,
-            request.input_tokens, row.max_tokens, row.fingerprint, records.json_text(request.context), self._owner,
+            request.input_tokens, row.max_tokens, mark, context, self._owner,
             books.lease_until, books.stamp, books.stamp,
         ))  # fmt: skip
         return HoldGrant(request.request_id, amount, max_tokens)
+
+    @staticmethod
+    def _reserve(
+        books: Books, wallet: WalletRow | None, request: HoldRequest, budget: Budget | None
+    ) -> tuple[Nanos, int]:
+        if books.keys.get(request.api_key_id) != request.organization_id:
+            raise KeyNoLongerValid
+        if wallet is not None and wallet.expiry_due:
+            expire_due(books, wallet)
+            books.standing.version = None  # it has changed more than stands there: read anew next time
+        return reserve(wallet, request, budget)
 
 
 def repeated_hold(stored: HoldRow, mark: str) -> HoldGrant:

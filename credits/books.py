@@ -30,6 +30,7 @@ class WalletRow:
     frozen: bool
     expiry_due: bool = False
     """A lot may have expired: `expiry.expire_due` before new credits are reserved."""
+    next_expiry: Any = None
 
     @property
     def free(self) -> int:
@@ -66,12 +67,62 @@ class Memory:
         self.price_ids: dict[PriceSnapshot, int] = {}
         self.prices: dict[int, PriceSnapshot] = {}
         self.explained: dict[str, str] = {}
+        self._seen: dict[int, tuple[PriceSnapshot, int]] = {}
+
+    def price_id(self, price: PriceSnapshot) -> int | None:
+        """None for a price that has not been learnt. The same object comes again and again, and its
+        hash costs more than everything else here."""
+        seen = self._seen.get(id(price))
+        if seen is not None and seen[0] is price:
+            return seen[1]
+        known = self.price_ids.get(price)
+        if known is not None:
+            if len(self._seen) >= MOST_PRICES:
+                self._seen.clear()
+            self._seen[id(price)] = (price, known)
+        return known
+
+    def learn(self, price: PriceSnapshot, price_id: int) -> None:
+        if len(self.price_ids) >= MOST_PRICES:
+            self.price_ids.clear()
+            self.prices.clear()
+            self._seen.clear()
+        self.price_ids[price] = price_id
+        self.prices[price_id] = price
 
     def has_stored(self, explanations: Iterable[str], day: str) -> None:
         """`explanations`, by their refs, were committed as used on `day` (ISO)."""
         if len(self.explained) > MOST_EXPLANATIONS:
             self.explained.clear()
         self.explained.update(dict.fromkeys(explanations, day))
+
+
+MOST_STANDING = 20_000
+
+
+class Standing:
+    """The rows that batches change, as the last of them left them. Good for as long as nobody else has
+    written to the database, which SQLite tells (`Dialect.version`): a transaction that finds the
+    version changed reads everything anew, under the lock that it holds by then."""
+
+    def __init__(self) -> None:
+        self.version: Any = None
+        self.wallets: dict[int, WalletRow] = {}
+        self.lots: dict[int, list[Lot]] = {}
+        self.keys: dict[int, tuple[int, Any]] = {}
+        """API keys that are not revoked: organisation, and when they expire."""
+        self.budgets: dict[int, Budget | None] = {}
+
+    def forget(self) -> None:
+        self.version = None
+        for rows in (self.wallets, self.lots, self.keys, self.budgets):
+            rows.clear()
+
+    def is_of(self, version: Any) -> None:
+        """Forget everything, unless it was read when the database had this version."""
+        if version is None or version != self.version or len(self.wallets) + len(self.keys) > MOST_STANDING:
+            self.forget()
+            self.version = version
 
 
 _LIMITS = tuple(f"limit_{window}" for window in WINDOWS)
@@ -86,7 +137,7 @@ def learn_prices(cursor: Cursor, memory: Memory, prices: Iterable[PriceSnapshot]
     """Store each of `prices` that is new. Outside the batch's transaction: what is remembered
     must have been committed."""
     for price in prices:
-        if price in memory.price_ids:
+        if memory.price_id(price) is not None:
             continue
         content = (
             price.input, price.output, price.cache_read, price.cache_write, price.cache_write_1h, price.web_search,
@@ -104,11 +155,7 @@ def learn_prices(cursor: Cursor, memory: Memory, prices: Iterable[PriceSnapshot]
         )
         row = cursor.fetchone()
         assert row is not None
-        if len(memory.price_ids) >= MOST_PRICES:
-            memory.price_ids.clear()
-            memory.prices.clear()
-        memory.price_ids[price] = row[0]
-        memory.prices[row[0]] = price
+        memory.learn(price, row[0])
 
 
 @dataclass(slots=True)
@@ -120,6 +167,8 @@ class Books:
     stamp: Any
     """Now, as the database stores it; and when a hold made now is overdue."""
     lease_until: Any
+    standing: Standing = field(default_factory=Standing)
+    """Begun anew for each transaction, but for the writer's on SQLite."""
     wallets: dict[int, WalletRow] = field(default_factory=dict)
     holds: dict[str, HoldRow] = field(default_factory=dict)
     keys: dict[int, int] = field(default_factory=dict)
@@ -151,13 +200,22 @@ class Books:
 
     def lock_wallets(self, organization_ids: Iterable[int]) -> None:
         """In the order of their ids, so that two transactions cannot wait for one another."""
-        self.cursor.execute(
-            "SELECT organization_id, posted, held, debt, frozen, next_expiry <= %s FROM credits_wallet "
-            f"WHERE {self.dialect.any_of('organization_id')} ORDER BY organization_id{self.dialect.for_update}",
-            (self.stamp, self.dialect.values(sorted(organization_ids))),
-        )
-        for row in self.cursor.fetchall():
-            self.wallets[row[0]] = WalletRow(row[0], row[1], row[2], row[3], bool(row[4]), bool(row[5]))
+        known = self.standing.wallets
+        missing = sorted(id_ for id_ in organization_ids if id_ not in known)
+        if missing:
+            self.cursor.execute(
+                f"SELECT organization_id, posted, held, debt, frozen, {self.dialect.as_stored('next_expiry')} "
+                f"FROM credits_wallet WHERE {self.dialect.any_of('organization_id')} "
+                f"ORDER BY organization_id{self.dialect.for_update}",
+                (self.dialect.values(missing),),
+            )
+            for row in self.cursor.fetchall():
+                known[row[0]] = WalletRow(row[0], row[1], row[2], row[3], bool(row[4]), next_expiry=row[5])
+        for id_ in organization_ids:
+            wallet = known.get(id_)
+            if wallet is not None:
+                wallet.expiry_due = wallet.next_expiry is not None and wallet.next_expiry <= self.stamp
+                self.wallets[id_] = wallet
 
     def read_holds(self, request_ids: Sequence[str]) -> None:
         """Only after the wallets are locked: nobody else then changes these holds' states."""
@@ -166,42 +224,69 @@ class Books:
             f"fingerprint FROM credits_hold WHERE {self.dialect.any_of('id')}",
             (self.dialect.values(request_ids),),
         )
-        self.holds = {row[0]: HoldRow(*row) for row in self.cursor.fetchall()}
+        self.holds.update((row[0], HoldRow(*row)) for row in self.cursor.fetchall())
+
+    def find_hold(self, request_id: str) -> HoldRow | None:
+        """Of this transaction, else as stored."""
+        if request_id not in self.holds:
+            self.read_holds([request_id])
+        return self.holds.get(request_id)
 
     def read_keys(self, key_ids: Iterable[int]) -> None:
         """The API keys that are neither revoked nor expired now, with their organisations."""
-        self.cursor.execute(
-            f"SELECT id, organization_id FROM accounts_apikey WHERE {self.dialect.any_of('id')} "
-            "AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > %s)",
-            (self.dialect.values(key_ids), self.stamp),
-        )
-        self.keys = dict(self.cursor.fetchall())
+        known = self.standing.keys
+        missing = [id_ for id_ in key_ids if id_ not in known]
+        if missing:
+            self.cursor.execute(
+                f"SELECT id, organization_id, {self.dialect.as_stored('expires_at')} FROM accounts_apikey "
+                f"WHERE {self.dialect.any_of('id')} AND revoked_at IS NULL",
+                (self.dialect.values(missing),),
+            )
+            known.update((row[0], (row[1], row[2])) for row in self.cursor.fetchall())
+        for id_ in key_ids:
+            organization_id, expires_at = known.get(id_, (None, None))
+            if organization_id is not None and (expires_at is None or expires_at > self.stamp):
+                self.keys[id_] = organization_id
 
     def read_budgets(self, key_ids: Iterable[int]) -> None:
         """Of those API keys that have one, with each window that has ended begun anew. The wallets'
         locks guard them: whoever changes a budget holds the lock of its organisation's wallet."""
-        self.cursor.execute(
-            f"SELECT api_key_id, held, spent_on, {', '.join(_LIMITS)}, {', '.join(_SPENT)} FROM credits_keybudget "
-            f"WHERE {self.dialect.any_of('api_key_id')}",
-            (self.dialect.values(key_ids),),
-        )
-        for key_id, held, spent_on, *amounts in self.cursor.fetchall():
-            limits, spent = tuple(amounts[: len(WINDOWS)]), tuple(amounts[len(WINDOWS) :])
-            budget = Budget(key_id, limits, spent, held, self.dialect.date(spent_on))
-            budget.roll(self.now)
-            self.budgets[key_id] = budget
+        known = self.standing.budgets
+        missing = [id_ for id_ in key_ids if id_ not in known]
+        if missing:
+            known.update(dict.fromkeys(missing))
+            self.cursor.execute(
+                f"SELECT api_key_id, held, spent_on, {', '.join(_LIMITS)}, {', '.join(_SPENT)} FROM credits_keybudget "
+                f"WHERE {self.dialect.any_of('api_key_id')}",
+                (self.dialect.values(missing),),
+            )
+            for key_id, held, spent_on, *amounts in self.cursor.fetchall():
+                limits, spent = tuple(amounts[: len(WINDOWS)]), tuple(amounts[len(WINDOWS) :])
+                known[key_id] = Budget(key_id, limits, spent, held, self.dialect.date(spent_on))
+        for id_ in key_ids:
+            budget = known[id_]
+            if budget is not None:
+                budget.roll(self.now)
+                self.budgets[id_] = budget
 
     def read_lots(self, organization_ids: Iterable[int]) -> None:
         """Open lots in the order in which they are used up (models.CreditLot)."""
-        self.cursor.execute(
-            "SELECT wallet_id, id, remaining FROM credits_creditlot "
-            f"WHERE {self.dialect.any_of('wallet_id')} AND remaining > 0 "
-            "ORDER BY priority, CASE WHEN expires_at IS NULL THEN 1 ELSE 0 END, expires_at, "
-            "CASE kind WHEN 'promo' THEN 0 ELSE 1 END, id",
-            (self.dialect.values(organization_ids),),
-        )
-        for organization_id, lot_id, remaining in self.cursor.fetchall():
-            self.lots.setdefault(organization_id, []).append(Lot(lot_id, remaining))
+        known = self.standing.lots
+        missing = [id_ for id_ in organization_ids if id_ not in known]
+        if missing:
+            for id_ in missing:
+                known[id_] = []
+            self.cursor.execute(
+                "SELECT wallet_id, id, remaining FROM credits_creditlot "
+                f"WHERE {self.dialect.any_of('wallet_id')} AND remaining > 0 "
+                "ORDER BY priority, CASE WHEN expires_at IS NULL THEN 1 ELSE 0 END, expires_at, "
+                "CASE kind WHEN 'promo' THEN 0 ELSE 1 END, id",
+                (self.dialect.values(missing),),
+            )
+            for organization_id, lot_id, remaining in self.cursor.fetchall():
+                known[organization_id].append(Lot(lot_id, remaining))
+        for id_ in organization_ids:
+            self.lots[id_] = known[id_]
 
     def read_accounts(self, organization_ids: Iterable[int]) -> None:
         missing = [id_ for id_ in organization_ids if id_ not in self.memory.accounts]
@@ -257,6 +342,8 @@ class Books:
 
     def consume(self, organization_id: int, key: str, amount: int) -> None:
         lots = self.lots.get(organization_id, [])
+        while lots and not lots[0].remaining:  # used up before
+            del lots[0]
         taken = ledger.consume(lots, key, amount)
         self.consumptions.extend(taken)
         ids = {consumption.lot for consumption in taken}

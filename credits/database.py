@@ -13,8 +13,8 @@ from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 ROWS = "{rows}"
-MOST_ROWS_BITS = 5
-"""Rows are inserted 32, 16, 8, 4, 2 or 1 at a time, so that few statements have to be prepared."""
+MOST_ROWS = 16
+"""Rows are inserted 16 at a time, and what is left at once: few statements to be prepared, and few to run."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -75,6 +75,19 @@ class Dialect:
                 connection.execute("ROLLBACK")
             raise
 
+    def version(self, cursor: Cursor) -> Any:
+        """Inside a transaction: a value that changes when another connection has written anything. None
+        where the database has no such thing."""
+        if self.postgresql:
+            return None
+        cursor.execute("PRAGMA data_version")
+        row = cursor.fetchone()
+        return None if row is None else row[0]
+
+    def as_stored(self, column: str) -> str:
+        """A time in a SELECT that can be compared with what `time` makes, without being parsed first."""
+        return column if self.postgresql else f"CAST({column} AS TEXT)"
+
     def date(self, stored: Any) -> date:
         """A date as the cursor gave it."""
         return stored if isinstance(stored, date) else date.fromisoformat(stored)
@@ -84,7 +97,9 @@ class Dialect:
 
     def close_holds(self, cursor: Cursor, closings: Sequence[tuple[str, int, Any, str]]) -> int:
         """End unfinished holds, each given as (state, captured, time, id); how many were unfinished."""
-        unfinished = "credits_hold.state IN ('open', 'dispatched', 'needs_settlement')"
+        # No IN: SQLite would fill a table of its own with the three words (see `guards.py`).
+        states = ("open", "dispatched", "needs_settlement")
+        unfinished = "(" + " OR ".join(f"credits_hold.state = '{state}'" for state in states) + ")"
         if isinstance(cursor, _SqliteCursor):
             return cursor.execute_rows(
                 "UPDATE credits_hold SET state = closing.column1, captured = closing.column2, "
@@ -108,7 +123,7 @@ def _with_question_marks(sql: str) -> str:
     return sql.replace("%s", "?")
 
 
-@functools.lru_cache(maxsize=128)
+@functools.lru_cache(maxsize=8 * MOST_ROWS)
 def _with_rows(sql: str, row: str, rows: int) -> str:
     return _with_question_marks(sql.replace(ROWS, ", ".join([row] * rows)))
 
@@ -140,7 +155,7 @@ class _SqliteCursor:
         stands for one. How many rows were changed in all."""
         start, left, changed = 0, len(param_list), 0
         while left:
-            rows = 1 << min(left.bit_length() - 1, MOST_ROWS_BITS)
+            rows = min(left, MOST_ROWS)
             values = list(itertools.chain.from_iterable(param_list[start : start + rows]))
             self._cursor.execute(_with_rows(sql, row, rows), values)
             changed += self._cursor.rowcount

@@ -80,7 +80,7 @@ def bring_in(
 def lots_changed(opened: OpenBooks, expiries: Iterable[datetime | None]) -> None:
     """Lots were added or reopened, with these expiries: read them anew, and keep `next_expiry` true."""
     organization_id = opened.wallet.organization_id
-    opened.books.lots.pop(organization_id, None)
+    opened.books.standing.lots.pop(organization_id, None)
     opened.books.read_lots([organization_id])
     dates = [date for date in expiries if date is not None]
     if not dates:

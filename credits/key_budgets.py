@@ -10,7 +10,7 @@ from django.utils import timezone
 from accounts.models import ApiKey
 from credits import budgets
 from credits.errors import InvalidAmount
-from credits.models import UNFINISHED, Hold, KeyBudget, UsageRecord, Wallet
+from credits.models import IS_UNFINISHED, Hold, KeyBudget, UsageRecord, Wallet
 from credits.money import LARGEST, format_usd
 
 
@@ -50,5 +50,5 @@ def _counters(key: ApiKey, now: datetime) -> dict[str, object]:
     sums = UsageRecord.objects.filter(api_key=key).aggregate(
         **{f"spent_{window}": Sum("charge", filter=condition, default=0) for window, condition in since.items()}
     )
-    held = Hold.objects.filter(api_key=key, state__in=UNFINISHED).aggregate(held=Sum("amount", default=0))
+    held = Hold.objects.filter(IS_UNFINISHED, api_key=key).aggregate(held=Sum("amount", default=0))
     return {**sums, **held, "spent_on": today}

@@ -1,5 +1,6 @@
 """How a hold and a usage record are written: plain values in the order of their columns."""
 
+import functools
 import json
 from typing import Any
 
@@ -41,6 +42,10 @@ def text(value: str, length: int) -> str:
     return value[:length].replace("\0", "�").encode("utf-8", "replace").decode()
 
 
+known_text = functools.lru_cache(maxsize=4096)(text)
+"""`text` of what comes again and again: the names of models, providers and clients."""
+
+
 def json_text(value: Any) -> str:
     """`value` as JSON that both databases store (PostgreSQL refuses an escaped NUL)."""
     try:
@@ -62,29 +67,30 @@ def usage_values(
 ) -> tuple[Any, ...]:
     """The values of USAGE_COLUMNS; `hold` is (request id, organisation, API key, model, price snapshot)."""
     request_id, organization_id, api_key_id, model, price_id = hold
+    short = known_text
     return (
         request_id,
         organization_id,
         api_key_id,
         stored_now,
         model,
-        text(facts.requested_model, 200),
-        text(facts.route, 20),
+        facts.requested_model and short(facts.requested_model, 200),
+        facts.route and short(facts.route, 20),
         "[]" if facts.explanation is None else f'"{facts.explanation.ref}"',
-        text(facts.provider, 120),
-        text(facts.actual_model, 200),
+        facts.provider and short(facts.provider, 120),
+        facts.actual_model and short(facts.actual_model, 200),
         json_text(facts.attempts) if facts.attempts else "[]",
         facts.status,
-        text(facts.error_code, 60),
-        text(facts.stop_reason, 60),
+        facts.error_code and short(facts.error_code, 60),
+        facts.stop_reason and short(facts.stop_reason, 60),
         facts.streamed,
         facts.first_token_ms,
         facts.total_ms,
-        text(facts.session_id, 128),
-        text(facts.agent_id, 128),
-        text(facts.parent_agent_id, 128),
-        text(facts.request_class, 60),
-        text(facts.client, 200),
+        facts.session_id and text(facts.session_id, 128),
+        facts.agent_id and text(facts.agent_id, 128),
+        facts.parent_agent_id and text(facts.parent_agent_id, 128),
+        facts.request_class and short(facts.request_class, 60),
+        facts.client and short(facts.client, 200),
         reading.input,
         reading.cache_read,
         reading.cache_write,
@@ -92,7 +98,7 @@ def usage_values(
         reading.output,
         reading.reasoning,
         reading.web_searches,
-        reading.source.value,
+        reading.source._value_,
         price_id,
         charge,
         cost,

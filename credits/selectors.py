@@ -7,7 +7,7 @@ from datetime import datetime
 from django.db.models import Count, Sum
 
 from credits.correction_models import Adjustment, AdjustmentState
-from credits.models import UNFINISHED, CreditLot, Hold, HoldState, ReconciliationRun, Wallet
+from credits.models import IS_UNFINISHED, UNFINISHED, CreditLot, Hold, HoldState, ReconciliationRun, Wallet
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def adjustments_to_decide() -> int:
 
 def holds_by_state() -> dict[str, int]:
     """The number of holds in each unfinished state, zeros included."""
-    found = Hold.objects.filter(state__in=UNFINISHED).values_list("state").annotate(Count("pk")).order_by()
+    found = Hold.objects.filter(IS_UNFINISHED).values_list("state").annotate(Count("pk")).order_by()
     return {HoldState(state).value: 0 for state in UNFINISHED} | dict(found)
 
 

@@ -201,7 +201,7 @@ class LedgerWriter:
         # The thread's own connection itself: the proxy would look it up at each use.
         own = connections[connection.alias]
         self._dialect = Dialect(own)
-        self._runner = BatchRunner(own, owner=self.owner, lease_seconds=self._lease, clock=self._clock)
+        self._runner = BatchRunner(own, owner=self.owner, lease_seconds=self._lease, clock=self._clock, alone=True)
         try:
             while True:
                 tickets = self._take()

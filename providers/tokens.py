@@ -6,7 +6,6 @@ tokens as o200k (translation.md 8.3). What is charged comes from the provider's 
 
 import asyncio
 import functools
-import math
 import os
 import re
 from collections import OrderedDict
@@ -16,12 +15,14 @@ from fractions import Fraction
 from hashlib import blake2b
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import tiktoken
 
 from providers.wire.request import MessagesRequest
+
+if TYPE_CHECKING:
+    import tiktoken
 
 VOCABULARY = Path(__file__).resolve().parent / "vocab"
 SAFETY = Fraction(5, 4)
@@ -46,7 +47,7 @@ TOOL_REFERENCE = re.compile(rb'"tool_name"\s*:\s*"([^"]+)"')
 
 def hold_tokens(estimated: int) -> int:
     """`estimated` tokens with the safety factor, rounded up."""
-    return math.ceil(estimated * SAFETY)
+    return -(-estimated * SAFETY.numerator // SAFETY.denominator)
 
 
 def estimate(request: MessagesRequest, body_bytes: int) -> int:
@@ -54,10 +55,9 @@ def estimate(request: MessagesRequest, body_bytes: int) -> int:
 
     High for prose and code (about 4 bytes a token); meant to be used with `hold_tokens`.
     Images and documents sent as base64 count by their kind, not as text."""
-    messages = request.raw("messages")
     payload_bytes, payload_tokens = 0, 0
-    if b'"base64"' in messages:
-        payload_bytes, payload_tokens = _payloads(bytes(messages))
+    if request.mentions(b'"base64"', "messages"):
+        payload_bytes, payload_tokens = _payloads(bytes(request.raw("messages")))
     return max(0, body_bytes - payload_bytes) // BYTES_PER_TOKEN + payload_tokens + REQUEST_OVERHEAD
 
 
@@ -119,7 +119,9 @@ def _encode(text: str) -> int:
 
 
 @functools.cache
-def encoding() -> tiktoken.Encoding:
+def encoding() -> "tiktoken.Encoding":
+    import tiktoken  # not at the top: most processes never count, and it takes 5 MiB
+
     os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(VOCABULARY))
     return tiktoken.get_encoding("o200k_base")
 

@@ -29,6 +29,10 @@ from providers.wire.request import MessagesRequest
 KEEP_ALIVE_SECONDS = 60
 MAX_BODY_BYTES = 64 * 1024 * 1024
 READ_BUFFER_BYTES = 256 * 1024
+CLOSE_SECONDS = 0.003
+GATHER_SECONDS = 0.001
+"""A stream whose next piece came within CLOSE_SECONDS is read GATHER_SECONDS later: passing a piece on costs
+more than what is in it. No model writes that fast, so a stream at its own pace is never held up."""
 RESET_ERRORS = frozenset({errno.ECONNRESET, errno.EPIPE})
 SKIPPED = frozenset({"User-Agent", "Accept", "Content-Type"})
 
@@ -274,14 +278,18 @@ class _HttpResponse:
     async def chunks(self) -> AsyncGenerator[bytes]:
         now = asyncio.get_running_loop().time
         content = self._response.content
+        waited = CLOSE_SECONDS
         self._watch.add(self)
         try:
             while True:
-                self._waiting_since = now()
+                self._waiting_since = began = now()
+                if waited < CLOSE_SECONDS and self._streamed:
+                    await asyncio.sleep(GATHER_SECONDS)
                 data = await content.readany()
                 self._waiting_since = None
                 if not data:
                     break
+                waited = now() - began
                 yield data
         except (aiohttp.ClientError, OSError) as error:
             raise UpstreamError(self._failure()) from error

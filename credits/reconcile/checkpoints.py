@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import IntegrityError, connection, transaction
 
-from credits.models import CheckpointBalance, ReconciliationCheckpoint, ReconciliationRun
+from credits.models import UNFINISHED_SQL, CheckpointBalance, ReconciliationCheckpoint, ReconciliationRun
 from credits.reconcile.findings import EXAMPLES, Finding, Outcome
 from credits.reconcile.reading import NOTHING, Movement, Reading, Verified, add_up
 
@@ -18,7 +18,7 @@ VOUCHED_FOR = frozenset({"R2", "R4", "R5", "C"})
 see the failure again."""
 
 LAST_HOLD = "SELECT id FROM credits_hold WHERE created_at < %s ORDER BY id DESC LIMIT 1"
-FIRST_UNFINISHED = "SELECT MIN(id) FROM credits_hold WHERE state IN ('open', 'dispatched', 'needs_settlement')"
+FIRST_UNFINISHED = f"SELECT MIN(id) FROM credits_hold WHERE {UNFINISHED_SQL}"
 HOLD_BEFORE = "SELECT MAX(id) FROM credits_hold WHERE id < %s"
 INTERVAL = """
 SELECT debit_id, credit_id, 1, COUNT(*), SUM(amount) FROM credits_transfer WHERE id > %s AND id <= %s GROUP BY 1, 2

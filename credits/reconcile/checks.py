@@ -7,7 +7,7 @@ from django.conf import settings
 from django.db import connection
 
 from credits import guard_audit
-from credits.models import AccountKind
+from credits.models import UNFINISHED_SQL, AccountKind
 from credits.money import format_usd
 from credits.reconcile import fingerprints
 from credits.reconcile.checkpoints import unchanged
@@ -71,11 +71,11 @@ def accounts(reading: Reading) -> Outcome:
     return differing(wrong)
 
 
-R3 = """
+R3 = f"""
 SELECT w.organization_id, w.held, COALESCE(h.amount, 0) FROM credits_wallet w
 LEFT JOIN (
     SELECT wallet_id, SUM(amount) AS amount FROM credits_hold
-    WHERE state IN ('open', 'dispatched', 'needs_settlement') GROUP BY wallet_id
+    WHERE {UNFINISHED_SQL} GROUP BY wallet_id
 ) h ON h.wallet_id = w.organization_id
 WHERE w.held <> COALESCE(h.amount, 0) ORDER BY w.organization_id
 """
@@ -194,9 +194,9 @@ def _consumed(reading: Reading) -> list[tuple[Any, ...]]:
     return reading.rows(R5_LOTS_BY_ROW, reading.since.cut)
 
 
-R8 = """
+R8 = f"""
 SELECT id, state, created_at FROM credits_hold
-WHERE state IN ('open', 'dispatched', 'needs_settlement')
+WHERE {UNFINISHED_SQL}
     AND (lease_until < %s OR created_at < %s OR (state = 'needs_settlement' AND updated_at < %s AND lease_until < %s))
 ORDER BY created_at
 """
@@ -265,11 +265,11 @@ def unswept(reading: Reading) -> Outcome:
     return Outcome(False, detail, len(rows), unswept_nanos)
 
 
-BUDGETS = """
+BUDGETS = f"""
 SELECT b.api_key_id, b.held, COALESCE(h.amount, 0) FROM credits_keybudget b
 LEFT JOIN (
     SELECT api_key_id, SUM(amount) AS amount FROM credits_hold
-    WHERE state IN ('open', 'dispatched', 'needs_settlement') GROUP BY api_key_id
+    WHERE {UNFINISHED_SQL} GROUP BY api_key_id
 ) h ON h.api_key_id = b.api_key_id
 WHERE b.held <> COALESCE(h.amount, 0) ORDER BY b.api_key_id
 """

@@ -50,9 +50,9 @@ _result = msgspec.json.Decoder(str | list[_Part] | None)
 
 def is_on(request: MessagesRequest) -> bool:
     """Whether the conversation is in plan mode after its last message."""
-    raw = bytes(request.fields["messages"])
-    if not any(hint in raw for hint in _ON_HINTS):
+    if not any(request.mentions(hint, "messages") for hint in _ON_HINTS):
         return False
+    raw = bytes(request.fields["messages"])
     on = False
     try:
         for change in _changes(_messages.decode(raw)):

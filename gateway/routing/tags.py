@@ -31,11 +31,11 @@ def take_tags(request: MessagesRequest, *, is_subagent: bool) -> tuple[str | Non
     gets the same one. What holds no tag keeps its bytes."""
     name = None
     system = request.fields.get("system")
-    if system is not None and _HINT in bytes(system):
+    if system is not None and request.mentions(_HINT, "system"):
         name, edited = _edit_content(system)
         if edited is not None:
             request = request.with_fields(system=edited)
-    if is_subagent and _HINT in bytes(request.fields["messages"]):
+    if is_subagent and request.mentions(_HINT, "messages"):
         named, messages = _edit_first_user_message(request)
         name = named if name is None else name
         if messages is not None:

@@ -30,8 +30,7 @@ class NoModels(Exception):
         super().__init__("No model is available at the moment. Please try again later.")
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True):
     """One line of the trail: a rule, whether it matched, and why (a sentence for people)."""
 
     rule: str

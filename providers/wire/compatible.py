@@ -13,6 +13,7 @@ from providers.wire.request import MessagesRequest
 
 ANTHROPIC = "anthropic"
 SERVER_TOOLS = ("web_search_", "web_fetch_", "code_execution_", "tool_search_tool_", "mcp_toolset", "advisor_")
+_BILLING_MARK = BILLING_HEADER.encode()
 SERVER_MARKS = tuple(b'"' + name.encode() for name in SERVER_TOOLS)
 LEAST_BUDGET = 1024
 
@@ -61,7 +62,7 @@ def changes_for(request: MessagesRequest, kind: str, *, max_tokens: int) -> dict
 def _system(request: MessagesRequest) -> dict[str, Any]:
     """The client's billing block goes: it differs from request to request, stands first, and so would
     defeat every prompt cache."""
-    if BILLING_HEADER.encode() not in bytes(request.raw("system")):
+    if not request.mentions(_BILLING_MARK, "system"):
         return {}
     system = request.value("system")
     blocks = system if isinstance(system, list) else []
@@ -70,11 +71,10 @@ def _system(request: MessagesRequest) -> dict[str, Any]:
 
 
 def _tools(request: MessagesRequest, differences: Differences) -> dict[str, Any]:
-    raw = bytes(request.raw("tools"))
     marks = () if differences.server_tools else SERVER_MARKS
     if not differences.typed_tools:
         marks = (*marks, b'"custom"')
-    if not any(mark in raw for mark in marks):
+    if not any(request.mentions(mark, "tools") for mark in marks):
         return {}
     tools = request.value("tools") or []
     kept = [

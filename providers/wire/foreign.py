@@ -21,8 +21,7 @@ def without_foreign_blocks(request: MessagesRequest, *, unsigned: bool = False) 
     that nobody has signed goes too; some servers of Anthropic's format write it, and want it back."""
     edited = with_foreign_searches_as_text(request)
     unchanged: dict[str, Any] = {} if edited is request else {"messages": edited.fields["messages"]}
-    raw = edited.raw("messages")
-    if _MARK not in raw and not (unsigned and _UNSIGNED.search(raw)):
+    if not edited.mentions(_MARK, "messages") and not (unsigned and _UNSIGNED.search(edited.raw("messages"))):
         return unchanged
     messages = edited.value("messages")
     changed: list[Any] = []

@@ -4,6 +4,7 @@ The list of fields is open: what we do not know survives, byte for byte, until a
 that cannot carry it drops it (architecture 3.3). Known fields are decoded on first use.
 """
 
+import functools
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -13,6 +14,8 @@ from msgspec import UNSET, Raw, UnsetType
 from providers.errors import InvalidRequest
 
 ROLES = Literal["user", "assistant", "system"]
+MOST_KEY = 64
+"""Characters of a field's name that is remembered."""
 THINKING_BLOCKS = frozenset({"thinking", "redacted_thinking"})
 
 
@@ -82,10 +85,11 @@ def _reason(error: Exception, name: str) -> str:
 class MessagesRequest:
     """One request. Immutable: `with_fields` makes an edited copy."""
 
-    __slots__ = ("_decoded", "fields", "max_tokens", "messages", "model", "stream")
+    __slots__ = ("_body", "_decoded", "fields", "max_tokens", "messages", "model", "stream")
 
-    def __init__(self, fields: dict[str, Raw], *, counting: bool = False) -> None:
+    def __init__(self, fields: dict[str, Raw], *, counting: bool = False, body: bytes = b"") -> None:
         self.fields = fields
+        self._body = body
         self._decoded: dict[str, Any] = {}
         self.model: str = self._required("model", _string)
         if not self.model.strip():
@@ -109,7 +113,7 @@ class MessagesRequest:
             raise InvalidRequest("The request body must be a JSON object.") from None
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
             raise InvalidRequest(f"The request body is not valid JSON: {error}.") from None
-        return cls(fields, counting=counting)
+        return cls(fields, counting=counting, body=body)
 
     def _required(self, name: str, decoder: "msgspec.json.Decoder[Any]") -> Any:
         raw = self.fields.get(name)
@@ -163,6 +167,12 @@ class MessagesRequest:
         raw = self.fields.get(name)
         return b"" if raw is None else bytes(raw)
 
+    def mentions(self, mark: bytes, name: str) -> bool:
+        """Whether the field `name` holds these bytes. Nearly always not, and then no field is copied."""
+        if self._body and mark not in self._body:
+            return False
+        return mark in self.raw(name)
+
     def check(self) -> None:
         """Decode every known field, so that a wrong one is refused now (InvalidRequest)."""
         _ = (self.system, self.tools, self.thinking, self.output_config, self.user_id)
@@ -185,6 +195,7 @@ class MessagesRequest:
                 fields[name] = value if isinstance(value, Raw) else Raw(msgspec.json.encode(value))
         copy = object.__new__(MessagesRequest)
         copy.fields = fields
+        copy._body = b""
         copy._decoded = {name: value for name, value in self._decoded.items() if name not in changed}
         copy.model = _decode(_string, fields["model"], "model") if "model" in changed else self.model
         copy.messages = _decode(_messages, fields["messages"], "messages") if "messages" in changed else self.messages
@@ -207,4 +218,13 @@ class MessagesRequest:
 
     def encode(self) -> bytes:
         """The body again: unchanged fields byte for byte as the client sent them."""
-        return msgspec.json.encode(self.fields)
+        parts: list[bytes | Raw] = [b"{"]
+        for name, value in self.fields.items():
+            parts += (_key(name) if len(name) < MOST_KEY else _key.__wrapped__(name), value, b",")
+        parts[-1] = b"}"
+        return b"".join(parts)  # one copy: the encoder's growing buffer makes several
+
+
+@functools.lru_cache(maxsize=256)
+def _key(name: str) -> bytes:
+    return msgspec.json.encode(name) + b":"

@@ -21,6 +21,7 @@ from providers.types import Model, Target
 from providers.wire.request import MessagesRequest
 
 ID_PREFIX = "srvtoolu_ccm"
+_FOREIGN_MARKS = (b'"web_search_tool_result"', ID_PREFIX.encode())
 TAG = "ccm1."
 MAX_PACKED = 64 * 1024
 MAX_TEXT_BYTES = 32 * 1024
@@ -94,8 +95,7 @@ def _text_of_result(item: dict[str, Any]) -> str:
 def with_foreign_searches_as_text(request: MessagesRequest) -> MessagesRequest:
     """`request` as Anthropic's servers take it: every search that is not theirs is a text. The
     same request when it holds none; other blocks stay byte for byte."""
-    raw = request.raw("messages")
-    if b'"web_search_tool_result"' not in raw and ID_PREFIX.encode() not in raw:
+    if not any(request.mentions(mark, "messages") for mark in _FOREIGN_MARKS):
         return request
     try:
         messages = msgspec.json.decode(request.fields["messages"], type=list[dict[str, Raw]])

@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('accounts', '0001_initial'),
-        ('credits', '0006_reconciliation'),
+        ('credits', '0008_target_status'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -63,6 +63,8 @@ class Run:
     watcher: "asyncio.Task[None] | None" = None
     attempts: list[dict[str, Any]] = field(default_factory=list)
     target: Target | None = None
+    changed_on_the_way: bool = False
+    """The request that was answered is not the one that was measured."""
     answering: bool = False
     """Content of the present attempt has been sent, or is about to be."""
     settled: bool = False
@@ -94,6 +96,7 @@ class Run:
     def drop_reasoning(self) -> None:
         """Go on without the thinking of earlier turns, which the provider does not know as its own."""
         self.decision = replace(self.decision, request=self.request.without_thinking())
+        self.changed_on_the_way = True
 
     def watch(self) -> None:
         """Notice from now on when the client goes away. The runtime starts this for requests that

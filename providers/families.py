@@ -20,6 +20,7 @@ NO_BUDGET = (0, 0)
 Reasoning = Literal["none", "always", "anthropic", "effort", "switch", "budget", "level"]
 SchemaDialect = Literal["json_schema", "openai", "gemini", "plain"]
 ToolIds = Literal["free", "anthropic", "forty", "nine", "counted"]
+ImageTokens = Literal["area", "tiles", "tiles_768", "flat"]
 Tokenizer = Literal["claude", "o200k", "cl100k", "gemini", "deepseek", "qwen", "llama3", "tekken", "unknown"]
 
 
@@ -62,6 +63,19 @@ class Family:
     searches_billed: Literal["each", "answer"] = "each"
     """Whether its provider bills every search, or once an answer that searched."""
     tokenizer: Tokenizer = "unknown"
+    per_vocabulary_token: float = 1.2
+    """Its tokens for one of the vocabulary that stands in for its tokenizer here (`tokens.vocabulary_of`),
+    until use has taught better (`providers.calibration`)."""
+    image_tokens: ImageTokens = "area"
+    """How an image counts: by its area (Claude), by tiles of 512 pixels (OpenAI) or of 768 (Gemini 2),
+    or always the same (Gemini 3)."""
+    largest_image: tuple[int, int] = (1568, 1600)
+    """Where images count by their area: the longest edge in pixels, to which larger ones are shrunk, and
+    the most tokens."""
+    page_tokens: int = 2_000
+    """Of a page of a PDF, whose text and picture both count at Claude."""
+    tools_overhead: tuple[int, int] = (0, 8)
+    """Tokens that tools cost beside their texts: once, and each."""
 
 
 UNKNOWN = Family("unknown")
@@ -78,8 +92,19 @@ _CLAUDE = Family(
     media_in_results=True,
     search_with_tools=True,
     tokenizer="claude",
+    tools_overhead=(346, 50),
 )
-_OPENAI = Family("gpt", schema="openai", tool_ids="forty", vision=True, pdf=True, fetches_urls=True, tokenizer="o200k")
+_OPENAI = Family(
+    "gpt",
+    schema="openai",
+    tool_ids="forty",
+    vision=True,
+    pdf=True,
+    fetches_urls=True,
+    tokenizer="o200k",
+    per_vocabulary_token=1.0,
+    image_tokens="tiles",
+)
 _OPENAI_REASONING = replace(_OPENAI, reasoning="effort", efforts=LOW_TO_HIGH, can_stop_thinking=False, sampling=False)
 _GEMINI = Family(
     "gemini",
@@ -89,6 +114,9 @@ _GEMINI = Family(
     vision=True,
     pdf=True,
     tokenizer="gemini",
+    per_vocabulary_token=1.1,
+    image_tokens="tiles_768",
+    page_tokens=258,
 )
 _GEMINI_2_5 = replace(
     _GEMINI,
@@ -108,11 +136,16 @@ _GEMINI_3 = replace(
     fetches_urls=True,
     media_in_results=True,
     search_with_tools=True,
+    image_tokens="flat",
+    page_tokens=560,
 )
-_DEEPSEEK = Family("deepseek", reasoning="switch", replays_reasoning=True, tokenizer="deepseek")
+_DEEPSEEK = Family(
+    "deepseek", reasoning="switch", replays_reasoning=True, tokenizer="deepseek", per_vocabulary_token=1.1
+)
 
 _ROWS: tuple[tuple[str, Family], ...] = (
-    (r"claude-(?:opus-4-[7-9]|(?:opus|sonnet|haiku)-[5-9])", replace(_CLAUDE, sampling=False)),
+    (r"claude-(?:opus-4-[7-9]|(?:opus|sonnet|haiku)-[5-9])", replace(
+        _CLAUDE, sampling=False, per_vocabulary_token=1.55, largest_image=(2576, 4784))),
     (r"claude", _CLAUDE),
     (r"gpt-oss", Family("gpt-oss", reasoning="effort", efforts=LOW_TO_HIGH, can_stop_thinking=False, schema="openai",
                         tokenizer="o200k")),

@@ -32,6 +32,11 @@ FORWARDED = ("anthropic-", "x-stainless-", "x-claude-code-")
 FORWARDED_EXACTLY = frozenset({"x-app", "user-agent"})
 FORWARDED_ELSEWHERE = ("anthropic-version", "anthropic-beta")
 USER_AGENT = "ccm"
+COUNTED = frozenset(
+    {"messages", "system", "tools", "tool_choice", "thinking", "output_config", "mcp_servers", "context_management"}
+)
+"""The fields that its endpoint for counting tokens takes; it refuses any other."""
+UNLIMITED = 1_000_000_000
 
 
 SEARCHING = frozenset({ANTHROPIC, DEMO, "openrouter"})
@@ -77,6 +82,33 @@ class AnthropicWire:
             headers=_headers(client_headers, target.kind),
         )
 
+    def encode_count(
+        self,
+        request: MessagesRequest,
+        *,
+        target: Target,
+        model: Model,  # noqa: ARG002  as above
+        client_headers: Mapping[str, str],
+    ) -> OutboundRequest:
+        """See `providers.wire.base.CountsTokens`."""
+        edited = request.with_fields(
+            **without_foreign_blocks(request), **changes_for(request, target.kind, max_tokens=UNLIMITED)
+        )
+        fields = {name: value for name, value in edited.fields.items() if name in COUNTED}
+        fields["model"] = Raw(msgspec.json.encode(target.actual_model))
+        address, query, beta = messages_url(target.base_url, beta="anthropic-beta" in client_headers).partition("?")
+        return OutboundRequest(
+            url=f"{address}/count_tokens{query}{beta}",
+            body=msgspec.json.encode(fields),
+            headers=_headers(client_headers, target.kind),
+        )
+
+    def decode_count(self, body: bytes, *, target: Target) -> int:
+        try:
+            return msgspec.json.decode(body, type=_Count).input_tokens
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise UpstreamError(broken_answer(target, "told no token count")) from None
+
     def stream_decoder(
         self,
         *,
@@ -109,6 +141,10 @@ class AnthropicWire:
 
     def decode_error(self, status: int, headers: Mapping[str, str], body: bytes, *, target: Target) -> UpstreamFailure:
         return failure_of_answer(status, headers, body, target=target)
+
+
+class _Count(msgspec.Struct):
+    input_tokens: int
 
 
 class _Content(msgspec.Struct):

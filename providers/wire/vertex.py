@@ -8,10 +8,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from providers.errors import UpstreamError
 from providers.types import Model, Target, UpstreamFailure
 from providers.wire.anthropic import AnthropicWire
-from providers.wire.anthropic_errors import broken_answer, failure_of_answer
+from providers.wire.anthropic_errors import failure_of_answer
 from providers.wire.base import DecodedResponse, OutboundRequest, StreamDecoder
 from providers.wire.foreign import without_foreign_blocks
 from providers.wire.gemini.errors import failure_of_answer as failure_of_google
@@ -128,16 +127,6 @@ class _ClaudeOnVertex(AnthropicWire):
         kept = {name: value for name, value in edited.fields.items() if name in KEPT_FOR_COUNTING}
         body = msgspec.json.encode({"anthropic_version": VERSION, "model": _name(target), **kept})
         return OutboundRequest(f"{_base(target)}{PUBLISHER}{COUNTING}:rawPredict", body, _headers(client_headers))
-
-    def decode_count(self, body: bytes, *, target: Target) -> int:
-        try:
-            return msgspec.json.decode(body, type=_Count).input_tokens
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise UpstreamError(broken_answer(target, "told no token count")) from None
-
-
-class _Count(msgspec.Struct):
-    input_tokens: int
 
 
 def _base(target: Target) -> str:

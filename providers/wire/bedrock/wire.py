@@ -34,6 +34,14 @@ class BedrockWire:
             request, target=target, model=model, max_tokens=max_tokens, client_headers=client_headers
         )
 
+    def encode_count(
+        self, request: MessagesRequest, *, target: Target, model: Model, client_headers: Mapping[str, str]
+    ) -> OutboundRequest:
+        return self._way(target).encode_count(request, target=target, model=model, client_headers=client_headers)
+
+    def decode_count(self, body: bytes, *, target: Target) -> int:
+        return self._way(target).decode_count(body, target=target)
+
     def stream_decoder(self, *, request: MessagesRequest, target: Target, model: Model) -> StreamDecoder:
         return self._way(target).stream_decoder(request=request, target=target, model=model)
 

@@ -23,6 +23,9 @@ from providers.wire.request import MessagesRequest
 PATH = "/responses"
 LEAST_OUTPUT = 16
 """Tokens; the API refuses a lower limit."""
+COUNTED = frozenset(
+    {"model", "instructions", "input", "tools", "tool_choice", "parallel_tool_calls", "reasoning", "text"}
+)
 SOURCES = "web_search_call.action.sources"
 
 
@@ -55,6 +58,14 @@ def body_of(request: MessagesRequest, *, target: Target, model: Model, max_token
     if request.stream:
         body["stream"] = True
     return msgspec.json.encode(body)
+
+
+def counting_body(request: MessagesRequest, *, target: Target, model: Model) -> bytes:
+    """The body for a count of its input tokens. Raises InvalidRequest."""
+    told = msgspec.json.decode(
+        body_of(request, target=target, model=model, max_tokens=LEAST_OUTPUT), type=dict[str, msgspec.Raw]
+    )
+    return msgspec.json.encode({name: value for name, value in told.items() if name in COUNTED})
 
 
 def url_of(target: Target) -> str:

@@ -6,8 +6,8 @@ from providers.types import Model, Target, UpstreamFailure
 from providers.wire.base import DecodedResponse, OutboundRequest
 from providers.wire.openai_responses.errors import failure_of_answer
 from providers.wire.openai_responses.quirks import responses_quirks_of
-from providers.wire.openai_responses.request import body_of, url_of
-from providers.wire.openai_responses.response import decoded_response
+from providers.wire.openai_responses.request import body_of, counting_body, url_of
+from providers.wire.openai_responses.response import decoded_count, decoded_response
 from providers.wire.openai_responses.stream import OpenAIResponsesStreamDecoder
 from providers.wire.request import MessagesRequest
 
@@ -42,6 +42,24 @@ class OpenAIResponsesWire:
             body=body_of(request, target=target, model=model, max_tokens=max_tokens),
             headers={"content-type": "application/json", "accept": accept, "user-agent": USER_AGENT},
         )
+
+    def encode_count(
+        self,
+        request: MessagesRequest,
+        *,
+        target: Target,
+        model: Model,
+        client_headers: Mapping[str, str],  # noqa: ARG002  as above
+    ) -> OutboundRequest:
+        """See `providers.wire.base.CountsTokens`."""
+        return OutboundRequest(
+            url=f"{url_of(target)}/input_tokens",
+            body=counting_body(request, target=target, model=model),
+            headers={"content-type": "application/json", "accept": "application/json", "user-agent": USER_AGENT},
+        )
+
+    def decode_count(self, body: bytes, *, target: Target) -> int:
+        return decoded_count(body, target=target)
 
     def stream_decoder(self, *, request: MessagesRequest, target: Target, model: Model) -> OpenAIResponsesStreamDecoder:
         return OpenAIResponsesStreamDecoder(request=request, target=target, model=model)

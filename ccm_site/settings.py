@@ -41,6 +41,8 @@ ALLOWED_HOSTS = env_list("ALLOWED_HOSTS", "*" if DEMO else "") or [
     PUBLIC_URL.split("//")[1].split("/")[0].split(":")[0]
 ]
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+# Addresses that customers give are never private ones; only the settings of tests say otherwise.
+ALLOW_PRIVATE_MEDIA = False
 ALLOW_PRIVATE_UPSTREAMS = env_bool("CCM_ALLOW_PRIVATE_UPSTREAMS", default=DEMO)
 
 INSTALLED_APPS = [

@@ -132,6 +132,7 @@ async def begin(
         estimated_input=estimated,
         writer=runtime.writer,
         transport=runtime.transport,
+        media=runtime.media,
         began=began,
     )
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from credits.writer import LedgerWriter
     from gateway.relay import StreamState
     from gateway.safety import Judge
+    from providers.media import MediaFetcher
     from providers.transport import Transport
 
 log = structlog.get_logger("ccm.run")
@@ -51,6 +52,8 @@ class Run:
     transport: "Transport"
     began: float
     now: Callable[[], float] = time.monotonic
+    media: "MediaFetcher | None" = None
+    """Fetches images and documents for targets that do not."""
     judge: "Judge | None" = None
     """What judges the answer's tool calls, where the client asks for it and the target does not do it."""
     search: Callable[[bytes], Awaitable[bytes]] | None = None

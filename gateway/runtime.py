@@ -27,6 +27,7 @@ from gateway.counting import Learner
 from gateway.run import Run
 from gateway.safety import VerdictCache
 from providers.catalogue import LiveCatalogue
+from providers.media import MediaFetcher
 from providers.provider_counts import ProviderCounts
 from providers.search import backend_named
 from providers.services import merge_token_factors
@@ -47,7 +48,10 @@ class Runtime:
         self.keys = KeyCache(self._look_up_key)
         self.catalogue = LiveCatalogue()
         self.writer = LedgerWriter()
-        self.transport = Transport(allow_private=settings.ALLOW_PRIVATE_UPSTREAMS)
+        self.transport = Transport(
+            allow_private=settings.ALLOW_PRIVATE_UPSTREAMS, allow_private_media=settings.ALLOW_PRIVATE_MEDIA
+        )
+        self.media = MediaFetcher(self.transport)
         self.provider_counts = ProviderCounts(self.transport)
         self.learner = Learner()
         self.journal = Journal(settings.JOURNAL_DIR, self.writer.owner)

@@ -20,8 +20,8 @@ from providers.types import Model, Target, UpstreamFailure, Usage
 from providers.wire.anthropic_errors import broken_answer, failure_in_stream, failure_of_answer
 from providers.wire.anthropic_stream import AnthropicStreamDecoder, renamed
 from providers.wire.anthropic_usage import NO_USAGE, update_usage
-from providers.wire.base import DecodedResponse, OutboundRequest
-from providers.wire.compatible import changes_for
+from providers.wire.base import DecodedResponse, MediaKind, OutboundRequest
+from providers.wire.compatible import changes_for, reads_addresses
 from providers.wire.errors import error_parts
 from providers.wire.foreign import without_foreign_blocks
 from providers.wire.request import MessagesRequest
@@ -81,6 +81,17 @@ class AnthropicWire:
             body=edited.encode(),
             headers=_headers(client_headers, target.kind),
         )
+
+    def reads_address(
+        self,
+        kind: MediaKind,  # noqa: ARG002  the kind of server decides
+        url: str,  # noqa: ARG002
+        *,
+        target: Target,
+        model: Model,  # noqa: ARG002  as above
+    ) -> bool:
+        """See `providers.wire.base.ReadsAddresses`."""
+        return reads_addresses(target.kind)
 
     def encode_count(
         self,

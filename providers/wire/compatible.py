@@ -4,7 +4,7 @@ They get the client's body byte for byte but for this. Source: translation.md 1.
 difference is a field in a row.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from providers.wire.openai_chat.history import BILLING_HEADER
@@ -27,12 +27,15 @@ class Differences:
     """Takes `type` on the client's own tools."""
     adaptive: bool = True
     """Takes thinking of the type adaptive; otherwise it gets a budget."""
+    addresses: bool = True
+    """Reads images and documents from addresses."""
 
 
 OWN_MODELS = Differences(
     without=frozenset({"context_management", "diagnostics", "inference_geo", "thread"}),
     server_tools=False,
     adaptive=False,
+    addresses=False,
 )
 """A server that does not run Claude."""
 RELAY = Differences()
@@ -43,8 +46,12 @@ DIFFERENCES: dict[str, Differences] = {
     "kimi": OWN_MODELS,
     "moonshot": OWN_MODELS,
     "minimax": OWN_MODELS,
-    "deepseek": Differences(without=OWN_MODELS.without, server_tools=False, typed_tools=False, adaptive=False),
+    "deepseek": replace(OWN_MODELS, typed_tools=False),
 }
+
+
+def reads_addresses(kind: str) -> bool:
+    return DIFFERENCES.get(kind, RELAY).addresses
 
 
 def changes_for(request: MessagesRequest, kind: str, *, max_tokens: int) -> dict[str, Any]:

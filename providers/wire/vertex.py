@@ -11,7 +11,7 @@ import msgspec
 from providers.types import Model, Target, UpstreamFailure
 from providers.wire.anthropic import AnthropicWire
 from providers.wire.anthropic_errors import failure_of_answer
-from providers.wire.base import DecodedResponse, OutboundRequest, StreamDecoder
+from providers.wire.base import DecodedResponse, MediaKind, OutboundRequest, StreamDecoder
 from providers.wire.foreign import without_foreign_blocks
 from providers.wire.gemini.errors import failure_of_answer as failure_of_google
 from providers.wire.gemini.errors import status_of
@@ -65,6 +65,10 @@ class VertexWire:
     def decode_error(self, status: int, headers: Mapping[str, str], body: bytes, *, target: Target) -> UpstreamFailure:
         return self._wire(target).decode_error(status, headers, body, target=target)
 
+    def reads_address(self, kind: MediaKind, url: str, *, target: Target, model: Model) -> bool:
+        """See `providers.wire.base.ReadsAddresses`."""
+        return self._wire(target).reads_address(kind, url, target=target, model=model)
+
     def encode_count(
         self, request: MessagesRequest, *, target: Target, model: Model, client_headers: Mapping[str, str]
     ) -> OutboundRequest:
@@ -78,6 +82,16 @@ class _ClaudeOnVertex(AnthropicWire):
     """Anthropic's format, with the model in the address and the version in the body."""
 
     name = "vertex"
+
+    def reads_address(
+        self,
+        kind: MediaKind,  # noqa: ARG002  Claude at Google takes bytes alone
+        url: str,  # noqa: ARG002
+        *,
+        target: Target,  # noqa: ARG002
+        model: Model,  # noqa: ARG002
+    ) -> bool:
+        return False
 
     def searches(
         self,

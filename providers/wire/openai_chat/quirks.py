@@ -26,6 +26,9 @@ class Quirks:
     """Takes `system` messages in the middle of a conversation."""
     files: bool = False
     """Reads PDFs as `file` parts."""
+    addresses: bool = False
+    """Reads images from addresses. A server that we know nothing about gets their bytes: it may not reach
+    the Internet, or stand in a private network where customers have no business."""
     tool_ids: Literal["plain", "nine", "counted"] = "plain"
     """Plain: up to 40 characters; nine: nine letters and digits; counted: `functions.name:0`."""
     required_choice: Literal["required", "any"] = "required"
@@ -70,6 +73,7 @@ class Quirks:
 DEFAULT = Quirks()
 
 _OPENAI = Quirks(
+    addresses=True,
     max_tokens="max_completion_tokens",
     system_in_place=True,
     files=True,
@@ -84,7 +88,7 @@ OPENAI_KINDS = frozenset({"openai", "azure"})
 QUIRKS: dict[str, Quirks] = {
     "openai": _OPENAI,
     "azure": _OPENAI,
-    "openrouter": Quirks(
+    "openrouter": Quirks(addresses=True,
         files=True,
         reasoning="openrouter",
         reasoning_models="",
@@ -100,18 +104,18 @@ QUIRKS: dict[str, Quirks] = {
     "kimi": Quirks(
         tool_ids="counted", reasoning="none", replays_reasoning=True, fixed_sampling=True, json_schema=False
     ),
-    "z.ai": Quirks(reasoning="switch", reasoning_models="", json_schema=False, streams_calls=True),
-    "groq": Quirks(
+    "z.ai": Quirks(addresses=True, reasoning="switch", reasoning_models="", json_schema=False, streams_calls=True),
+    "groq": Quirks(addresses=True,
         max_tokens="max_completion_tokens",
         schema_beside_tools=False,
         extra=((r"qwen|deepseek-r1", {"reasoning_format": "parsed"}),),
     ),
     "cerebras": Quirks(max_tokens="max_completion_tokens"),
-    "together": Quirks(top_k=True),
-    "fireworks": Quirks(top_k=True, schema_beside_tools=False, most_unstreamed=4096),
+    "together": Quirks(addresses=True, top_k=True),
+    "fireworks": Quirks(addresses=True, top_k=True, schema_beside_tools=False, most_unstreamed=4096),
     "ollama": Quirks(tool_choice=False),
     "vllm": Quirks(top_k=True, schema_without=frozenset({"additionalProperties"})),
-    "mistral": Quirks(
+    "mistral": Quirks(addresses=True,
         tool_ids="nine",
         required_choice="any",
         named_choice=False,
@@ -120,7 +124,7 @@ QUIRKS: dict[str, Quirks] = {
         usage_option=False,
         schema_without=frozenset({"$id", "$schema", "additionalProperties"}),
     ),
-    "xai": Quirks(
+    "xai": Quirks(addresses=True,
         system_in_place=True,
         reasoning_models=r"grok-3-mini",
         efforts=("low", "high"),

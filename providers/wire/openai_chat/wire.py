@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 
 from providers.types import Model, Target, UpstreamFailure
-from providers.wire.base import DecodedResponse, OutboundRequest
+from providers.wire.base import DecodedResponse, MediaKind, OutboundRequest
 from providers.wire.openai_chat.errors import failure_of_answer
+from providers.wire.openai_chat.quirks import quirks_of
 from providers.wire.openai_chat.request import body_of, url_of
 from providers.wire.openai_chat.response import decoded_response
 from providers.wire.openai_chat.stream import OpenAIChatStreamDecoder
@@ -31,6 +32,20 @@ class OpenAIChatWire:
             body=body_of(request, target=target, model=model, max_tokens=max_tokens),
             headers={"content-type": "application/json", "accept": accept, "user-agent": USER_AGENT},
         )
+
+    def reads_address(
+        self,
+        kind: MediaKind,
+        url: str,  # noqa: ARG002  whichever it is
+        *,
+        target: Target,
+        model: Model,
+    ) -> bool:
+        """See `providers.wire.base.ReadsAddresses`."""
+        quirks = quirks_of(target.kind)
+        if kind == "document":
+            return not (model.vision and quirks.files)
+        return not model.vision or quirks.addresses
 
     def stream_decoder(self, *, request: MessagesRequest, target: Target, model: Model) -> OpenAIChatStreamDecoder:
         return OpenAIChatStreamDecoder(request=request, target=target, model=model)

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from providers.types import Model, Target, UpstreamFailure
-from providers.wire.base import DecodedResponse, OutboundRequest
+from providers.wire.base import DecodedResponse, MediaKind, OutboundRequest
+from providers.wire.openai_chat.quirks import quirks_of
 from providers.wire.openai_responses.errors import failure_of_answer
 from providers.wire.openai_responses.quirks import responses_quirks_of
 from providers.wire.openai_responses.request import body_of, counting_body, url_of
@@ -60,6 +61,20 @@ class OpenAIResponsesWire:
 
     def decode_count(self, body: bytes, *, target: Target) -> int:
         return decoded_count(body, target=target)
+
+    def reads_address(
+        self,
+        kind: MediaKind,
+        url: str,  # noqa: ARG002  whichever it is
+        *,
+        target: Target,
+        model: Model,
+    ) -> bool:
+        """See `providers.wire.base.ReadsAddresses`."""
+        quirks = quirks_of(target.kind)
+        if kind == "document":
+            return not (model.vision and quirks.files) or quirks.addresses
+        return not model.vision or quirks.addresses
 
     def stream_decoder(self, *, request: MessagesRequest, target: Target, model: Model) -> OpenAIResponsesStreamDecoder:
         return OpenAIResponsesStreamDecoder(request=request, target=target, model=model)

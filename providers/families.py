@@ -14,6 +14,8 @@ from typing import Literal
 
 EFFORTS = ("minimal", "low", "medium", "high", "xhigh", "max")
 """Every level of thinking that anybody knows, lowest first."""
+OFF = "none"
+"""As a level of thinking: no thinking."""
 LOW_TO_HIGH = ("low", "medium", "high")
 NO_BUDGET = (0, 0)
 
@@ -36,6 +38,14 @@ class Family:
     tokens, or a level; `always`: it thinks and takes no word on it."""
     efforts: tuple[str, ...] = ()
     """The efforts or levels that it knows, lowest first."""
+    off_effort: str = ""
+    """The effort that says not to think, or as little as it can: "" where none is known."""
+    adaptive: bool = True
+    """Claude: takes `thinking` of the type adaptive."""
+    budgets: bool = True
+    """Claude: takes `thinking` with a budget."""
+    takes_effort: bool = True
+    """Claude: takes `output_config.effort`."""
     budget: tuple[int, int] = NO_BUDGET
     """The least and the most tokens of a thinking budget."""
     can_stop_thinking: bool = True
@@ -105,7 +115,13 @@ _OPENAI = Family(
     per_vocabulary_token=1.0,
     image_tokens="tiles",
 )
-_OPENAI_REASONING = replace(_OPENAI, reasoning="effort", efforts=LOW_TO_HIGH, can_stop_thinking=False, sampling=False)
+_OPENAI_REASONING = replace(
+    _OPENAI, reasoning="effort", efforts=LOW_TO_HIGH, off_effort="low", can_stop_thinking=False, sampling=False
+)
+_GPT_5 = replace(_OPENAI_REASONING, name="gpt-5", max_output=128_000, context_window=400_000)
+_GPT_5_1 = replace(_GPT_5, name="gpt-5.1", off_effort=OFF, can_stop_thinking=True)
+_CLAUDE_BUDGET = replace(_CLAUDE, adaptive=False, takes_effort=False, max_output=64_000)
+_CLAUDE_OLD = replace(_CLAUDE_BUDGET, budgets=False)
 _GEMINI = Family(
     "gemini",
     max_output=65_536,
@@ -144,16 +160,27 @@ _DEEPSEEK = Family(
 )
 
 _ROWS: tuple[tuple[str, Family], ...] = (
-    (r"claude-(?:opus-4-[7-9]|(?:opus|sonnet|haiku)-[5-9])", replace(
-        _CLAUDE, sampling=False, per_vocabulary_token=1.55, largest_image=(2576, 4784))),
+    (r"claude-(?:opus-4[-.][7-9]|[a-z]+-[5-9])", replace(
+        _CLAUDE, sampling=False, budgets=False, per_vocabulary_token=1.55, largest_image=(2576, 4784))),
+    (r"claude-[a-z]+-4[-.]6", _CLAUDE),
+    (r"claude-opus-4[-.]5", replace(_CLAUDE, adaptive=False, max_output=64_000)),
+    (r"claude-opus-4", replace(_CLAUDE_BUDGET, max_output=32_000)),
+    (r"claude-(?:[a-z]+-4|3[-.]7)", _CLAUDE_BUDGET),
+    (r"claude-3[-.]5", replace(_CLAUDE_OLD, max_output=8_192)),
+    (r"claude-(?:[123]|instant|v2)", replace(_CLAUDE_OLD, max_output=4_096)),
     (r"claude", _CLAUDE),
-    (r"gpt-oss", Family("gpt-oss", reasoning="effort", efforts=LOW_TO_HIGH, can_stop_thinking=False, schema="openai",
-                        tokenizer="o200k")),
+    (r"gpt-oss", Family("gpt-oss", reasoning="effort", efforts=LOW_TO_HIGH, off_effort="low", can_stop_thinking=False,
+                        schema="openai", tokenizer="o200k", per_vocabulary_token=1.0)),
     (r"gpt-(?:[5-9]|\d\d).*-chat", replace(_OPENAI, max_output=16_384)),
-    (r"gpt-5(?!\.)", replace(_OPENAI_REASONING, name="gpt-5", max_output=128_000, context_window=400_000,
-                             efforts=("minimal", *LOW_TO_HIGH))),
-    (r"gpt-(?:5\.|[6-9]|\d\d)", replace(_OPENAI_REASONING, name="gpt-5.1", max_output=128_000, context_window=400_000,
-                                        can_stop_thinking=True)),
+    (r"gpt-5-pro", replace(_GPT_5, efforts=("high",), off_effort="high")),
+    (r"gpt-5-codex", _GPT_5),
+    (r"gpt-5(?!\.)", replace(_GPT_5, efforts=("minimal", *LOW_TO_HIGH), off_effort="minimal")),
+    (r"gpt-5\.1-codex-max", replace(_GPT_5, name="gpt-5.1", efforts=(*LOW_TO_HIGH, "xhigh"))),
+    (r"gpt-5\.1-(?:codex|pro)", replace(_GPT_5, name="gpt-5.1")),
+    (r"gpt-5\.1", _GPT_5_1),
+    (r"gpt-(?:5\.|[6-9]|\d\d).*(?:codex|-pro)", replace(_GPT_5, name="gpt-5.1", efforts=(*LOW_TO_HIGH, "xhigh"))),
+    (r"gpt-(?:5\.|[6-9]|\d\d)", replace(_GPT_5_1, efforts=(*LOW_TO_HIGH, "xhigh"))),
+    (r"codex", _OPENAI_REASONING),
     (r"o\d", replace(_OPENAI_REASONING, name="o", max_output=100_000, context_window=200_000)),
     (r"gpt-4\.1", replace(_OPENAI, name="gpt-4.1", max_output=32_768, context_window=1_047_576)),
     (r"gpt-4o", replace(_OPENAI, name="gpt-4o", max_output=16_384, context_window=128_000)),
@@ -189,6 +216,7 @@ _ROWS: tuple[tuple[str, Family], ...] = (
     (r"command-a-reasoning", Family("cohere", max_output=32_768, reasoning="budget", budget=(1, 31_000),
                                     schema="plain")),
     (r"command|c4ai|aya", Family("cohere", max_output=8_192, schema="plain")),
+    (r"nova-2", Family("nova", max_output=65_535, schema="plain", vision=True, pdf=True, media_in_results=True)),
     (r"nova-", Family("nova", max_output=10_000, schema="plain", vision=True, pdf=True, media_in_results=True)),
     (r"llama-?4", Family("llama", vision=True, tokenizer="llama3")),
     (r"llama", Family("llama", tokenizer="llama3")),
@@ -212,6 +240,11 @@ def nearest_effort(wanted: str, known: Iterable[str]) -> str | None:
     rank = EFFORTS.index(wanted)
     fitting = [level for level in levels if EFFORTS.index(level) <= rank]
     return fitting[-1] if fitting else next(iter(levels), None)
+
+
+def effort_of(family: Family, wanted: str) -> str | None:
+    """The family's effort for a `wanted` level, or for OFF; None when it knows none."""
+    return (family.off_effort or None) if wanted == OFF else nearest_effort(wanted, family.efforts)
 
 
 def output_cap(model_name: str, asked: int, configured: int | None) -> int:

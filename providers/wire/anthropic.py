@@ -15,12 +15,14 @@ import msgspec
 from msgspec import Raw
 
 from providers.errors import UpstreamError
+from providers.families import family_of, output_cap
 from providers.kinds import DEMO
 from providers.types import Model, Target, UpstreamFailure, Usage
 from providers.wire.anthropic_errors import broken_answer, failure_in_stream, failure_of_answer
 from providers.wire.anthropic_stream import AnthropicStreamDecoder, renamed
 from providers.wire.anthropic_usage import NO_USAGE, update_usage
 from providers.wire.base import DecodedResponse, MediaKind, OutboundRequest
+from providers.wire.claude import changes_for_family
 from providers.wire.compatible import changes_for, reads_addresses
 from providers.wire.errors import error_parts
 from providers.wire.foreign import without_foreign_blocks
@@ -63,18 +65,20 @@ class AnthropicWire:
         request: MessagesRequest,
         *,
         target: Target,
-        model: Model,  # noqa: ARG002  other wires need its capabilities
+        model: Model,
         max_tokens: int,
         client_headers: Mapping[str, str],
     ) -> OutboundRequest:
-        changed: dict[str, Any] = without_foreign_blocks(request)
+        changed: dict[str, Any] = {}
         if request.model != target.actual_model:
             changed["model"] = target.actual_model
-        if max_tokens < request.max_tokens:
-            changed["max_tokens"] = max_tokens
+        limit = output_cap(target.actual_model, min(max_tokens, request.max_tokens), model.max_output)
+        if limit < request.max_tokens:
+            changed["max_tokens"] = limit
         if target.kind != ANTHROPIC and "safeguards" in request.fields:
             changed["safeguards"] = None
-        changed |= changes_for(request, target.kind, max_tokens=max_tokens)
+        changed |= changes_for_family(request, family_of(target.actual_model), limit=limit)
+        changed |= changes_for(request, target.kind, max_tokens=limit) | without_foreign_blocks(request)
         edited = request.with_fields(**changed) if changed else request
         return OutboundRequest(
             url=messages_url(target.base_url, beta="anthropic-beta" in client_headers),
@@ -103,7 +107,9 @@ class AnthropicWire:
     ) -> OutboundRequest:
         """See `providers.wire.base.CountsTokens`."""
         edited = request.with_fields(
-            **without_foreign_blocks(request), **changes_for(request, target.kind, max_tokens=UNLIMITED)
+            **changes_for_family(request, family_of(target.actual_model), limit=UNLIMITED)
+            | changes_for(request, target.kind, max_tokens=UNLIMITED)
+            | without_foreign_blocks(request)
         )
         fields = {name: value for name, value in edited.fields.items() if name in COUNTED}
         fields["model"] = Raw(msgspec.json.encode(target.actual_model))

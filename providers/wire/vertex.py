@@ -8,10 +8,12 @@ from urllib.parse import quote
 
 import msgspec
 
+from providers.families import family_of, output_cap
 from providers.types import Model, Target, UpstreamFailure
 from providers.wire.anthropic import AnthropicWire
 from providers.wire.anthropic_errors import failure_of_answer
 from providers.wire.base import DecodedResponse, MediaKind, OutboundRequest, StreamDecoder
+from providers.wire.claude import changes_for_family
 from providers.wire.foreign import without_foreign_blocks
 from providers.wire.gemini.errors import failure_of_answer as failure_of_google
 from providers.wire.gemini.errors import status_of
@@ -108,13 +110,15 @@ class _ClaudeOnVertex(AnthropicWire):
         request: MessagesRequest,
         *,
         target: Target,
-        model: Model,  # noqa: ARG002  as at Anthropic's own
+        model: Model,
         max_tokens: int,
         client_headers: Mapping[str, str],
     ) -> OutboundRequest:
-        changed: dict[str, Any] = without_foreign_blocks(request) | _basic_search(request)
-        if max_tokens < request.max_tokens:
-            changed["max_tokens"] = max_tokens
+        limit = output_cap(_name(target), min(max_tokens, request.max_tokens), model.max_output)
+        changed: dict[str, Any] = changes_for_family(request, family_of(_name(target)), limit=limit)
+        changed |= without_foreign_blocks(request) | _basic_search(request)
+        if limit < request.max_tokens:
+            changed["max_tokens"] = limit
         changed |= {"anthropic_version": VERSION, "safeguards": None}
         fields = dict(request.with_fields(**changed).fields)
         del fields["model"]

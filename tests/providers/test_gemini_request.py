@@ -275,9 +275,11 @@ def test_tools_that_only_anthropic_s_servers_run_are_refused(kind: str) -> None:
 
 
 def test_a_model_without_tools_gets_none() -> None:
-    body = encoded(request(tools=[BASH], tool_choice={"type": "any"}), served=model(tools=False))
+    body = encoded(request(tools=[BASH], tool_choice={"type": "none"}), served=model(tools=False))
     assert "tools" not in body
     assert "toolConfig" not in body
+    with pytest.raises(InvalidRequest, match="cannot call tools"):
+        encoded(request(tools=[BASH], tool_choice={"type": "any"}), served=model(tools=False))
 
 
 # -- schemas

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from providers.types import RetryClass, Usage
 from providers.wire.openai_responses.events import decode_event
-from providers.wire.openai_responses.stops import StopSequences
+from providers.wire.stops import StopSequences
 from tests.providers.openai_chat_support import BASH, model, request, text, tool
 from tests.providers.openai_responses_support import (
     SEARCH,

@@ -8,6 +8,7 @@ from providers.types import Model, Target, UpstreamFailure, Usage
 from providers.wire.bedrock.citations import anthropic_citation
 from providers.wire.bedrock.errors import broken_answer, malformed
 from providers.wire.bedrock.signatures import REDACTED, SIGNED, prefix
+from providers.wire.enforced import wants_one_call
 from providers.wire.openai_chat.tools import original_names
 from providers.wire.request import MessagesRequest
 from providers.wire.sequence import BlockEmitter, BlockSequence
@@ -78,9 +79,7 @@ class Counts(_Wire):
 
 class Answer:
     def __init__(self, emitter: BlockEmitter, *, request: MessagesRequest, target: Target, model: Model) -> None:
-        choice = request.value("tool_choice")
-        one_call = isinstance(choice, dict) and choice.get("disable_parallel_tool_use") is True
-        self.blocks = BlockSequence(emitter, names=original_names(request), one_call=one_call)
+        self.blocks = BlockSequence(emitter, names=original_names(request), one_call=wants_one_call(request))
         self.usage = Usage()
         self.stopped = False
         """The answer is complete; only its usage may come later."""

@@ -7,7 +7,8 @@ import msgspec
 
 from providers.types import Model, Target, UpstreamFailure, Usage
 from providers.wire.cohere.errors import broken_answer, failure_in_answer
-from providers.wire.cohere.request import cited_sources, one_call_only
+from providers.wire.cohere.request import cited_sources
+from providers.wire.enforced import wants_one_call
 from providers.wire.openai_chat.tools import original_names
 from providers.wire.request import MessagesRequest
 from providers.wire.sequence import BlockEmitter, BlockSequence
@@ -94,7 +95,7 @@ class WholeAnswer(msgspec.Struct):
 
 class Answer:
     def __init__(self, emitter: BlockEmitter, *, request: MessagesRequest, target: Target, model: Model) -> None:
-        self.blocks = BlockSequence(emitter, names=original_names(request), one_call=one_call_only(request))
+        self.blocks = BlockSequence(emitter, names=original_names(request), one_call=wants_one_call(request))
         self.usage = Usage()
         self.ended = False
         self._finish_reason = ""

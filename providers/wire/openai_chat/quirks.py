@@ -48,6 +48,10 @@ class Quirks:
     """Takes `response_format` of the type json_schema."""
     user: bool = False
     """Takes `user` and `prompt_cache_key`."""
+    cache_key: bool = False
+    """Takes `prompt_cache_key`, by which the requests of a session meet the same cache (translation.md 8.1)."""
+    service_tier: bool = False
+    """Takes OpenAI's `service_tier`."""
     continues_prefix: bool = False
     """Needs `prefix` on an assistant message at the end."""
     schema_without: frozenset[str] = frozenset()
@@ -81,6 +85,7 @@ _OPENAI = Quirks(
     fixed_sampling=True,
     strict=True,
     user=True,
+    service_tier=True,
 )
 
 OPENAI_KINDS = frozenset({"openai", "azure"})
@@ -98,7 +103,7 @@ QUIRKS: dict[str, Quirks] = {
     "deepseek": Quirks(
         system_in_place=True, reasoning="switch", reasoning_models="", replays_reasoning=True, json_schema=False
     ),
-    "moonshot": Quirks(
+    "moonshot": Quirks(cache_key=True,
         tool_ids="counted", reasoning="none", replays_reasoning=True, fixed_sampling=True, json_schema=False
     ),
     "kimi": Quirks(
@@ -110,12 +115,12 @@ QUIRKS: dict[str, Quirks] = {
         schema_beside_tools=False,
         extra=((r"qwen|deepseek-r1", {"reasoning_format": "parsed"}),),
     ),
-    "cerebras": Quirks(max_tokens="max_completion_tokens"),
+    "cerebras": Quirks(cache_key=True, max_tokens="max_completion_tokens"),
     "together": Quirks(addresses=True, top_k=True),
-    "fireworks": Quirks(addresses=True, top_k=True, schema_beside_tools=False, most_unstreamed=4096),
+    "fireworks": Quirks(addresses=True, cache_key=True, top_k=True, schema_beside_tools=False, most_unstreamed=4096),
     "ollama": Quirks(tool_choice=False),
     "vllm": Quirks(top_k=True, schema_without=frozenset({"additionalProperties"})),
-    "mistral": Quirks(addresses=True,
+    "mistral": Quirks(cache_key=True, addresses=True,
         tool_ids="nine",
         required_choice="any",
         named_choice=False,
@@ -124,7 +129,7 @@ QUIRKS: dict[str, Quirks] = {
         usage_option=False,
         schema_without=frozenset({"$id", "$schema", "additionalProperties"}),
     ),
-    "xai": Quirks(addresses=True,
+    "xai": Quirks(cache_key=True, addresses=True,
         system_in_place=True,
         reasoning_models=r"grok-3-mini",
         efforts=("low", "high"),

@@ -15,7 +15,7 @@ from providers.wire.openai_chat.assembler import unwrapped
 from providers.wire.openai_responses import search
 from providers.wire.openai_responses.emitters import Emitter, new_server_tool_id
 from providers.wire.openai_responses.reasoning import PARTS, Envelope, sealed
-from providers.wire.openai_responses.stops import StopSequences
+from providers.wire.stops import StopSequences
 
 if TYPE_CHECKING:
     from providers.wire.openai_responses.assembler import Item

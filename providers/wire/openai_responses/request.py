@@ -8,7 +8,9 @@ from typing import Any
 
 import msgspec
 
+from providers.families import output_cap
 from providers.types import Model, Target
+from providers.wire import refusals
 from providers.wire.openai_chat.history import PARAGRAPH, Turn, system_text, turns_of
 from providers.wire.openai_chat.quirks import Quirks, quirks_of
 from providers.wire.openai_chat.reasoning import takes_sampling
@@ -33,6 +35,7 @@ def body_of(request: MessagesRequest, *, target: Target, model: Model, max_token
     """The request's body. Raises InvalidRequest.
 
     The fields' order is fixed: what changes least comes first."""
+    refusals.check(request, model)
     quirks, own = quirks_of(target.kind), responses_quirks_of(target.kind)
     turns = turns_of(request)
     structured, instruction = response_format(request, quirks)
@@ -42,7 +45,7 @@ def body_of(request: MessagesRequest, *, target: Target, model: Model, max_token
         body["instructions"] = system
     body |= _tools(request, turns, model, quirks, own)
     body["input"] = ItemWriter(target=target, model=model, quirks=quirks, own=own).write(turns)
-    body["max_output_tokens"] = max(LEAST_OUTPUT, min(max_tokens, model.max_output or max_tokens))
+    body["max_output_tokens"] = max(LEAST_OUTPUT, output_cap(target.actual_model, max_tokens, model.max_output))
     body["store"] = False
     if not is_reasoning_model(target, model) and takes_sampling(target, model, quirks):
         sampling = {name: request.value(name) for name in ("temperature", "top_p")}

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from providers.types import Model, Target, UpstreamFailure
-from providers.wire.base import DecodedResponse, MediaKind, OutboundRequest
+from providers.wire.base import DecodedResponse, MediaKind, OutboundRequest, StreamDecoder
+from providers.wire.enforced import enforced, enforced_response, wants_one_call
 from providers.wire.openai_chat.quirks import quirks_of
 from providers.wire.openai_responses.errors import failure_of_answer
 from providers.wire.openai_responses.quirks import responses_quirks_of
@@ -76,13 +77,15 @@ class OpenAIResponsesWire:
             return not (model.vision and quirks.files) or quirks.addresses
         return not model.vision or quirks.addresses
 
-    def stream_decoder(self, *, request: MessagesRequest, target: Target, model: Model) -> OpenAIResponsesStreamDecoder:
-        return OpenAIResponsesStreamDecoder(request=request, target=target, model=model)
+    def stream_decoder(self, *, request: MessagesRequest, target: Target, model: Model) -> StreamDecoder:
+        decoder = OpenAIResponsesStreamDecoder(request=request, target=target, model=model)
+        return enforced(decoder, stops=[], one_call=wants_one_call(request))
 
     def decode_response(
         self, body: bytes, *, request: MessagesRequest, target: Target, model: Model
     ) -> DecodedResponse:
-        return decoded_response(body, request=request, target=target, model=model)
+        response = decoded_response(body, request=request, target=target, model=model)
+        return enforced_response(response, stops=[], one_call=wants_one_call(request))
 
     def decode_error(self, status: int, headers: Mapping[str, str], body: bytes, *, target: Target) -> UpstreamFailure:
         return failure_of_answer(status, headers, body, target=target)

@@ -33,5 +33,10 @@ def check(request: MessagesRequest, model: Model) -> None:
             f"tools: the model {model.name!r} cannot call tools. Leave them out, or choose another model; "
             f"{OTHER_MODELS}"
         )
-    if kind == "tool" and isinstance(choice, dict) and all(tool.name != choice.get("name") for tool in request.tools):
+    if kind == "tool" and clients and isinstance(choice, dict) and _names_none(request, str(choice.get("name"))):
         raise InvalidRequest(f"tool_choice: there is no tool named {choice.get('name')!r} in tools.")
+
+
+def _names_none(request: MessagesRequest, name: str) -> bool:
+    """Whether no tool has this name. A search may have been taken out by then."""
+    return not is_web_search(name) and all(tool.name != name for tool in request.tools)

@@ -3,7 +3,7 @@
 Works on Anthropic's form of the answer, whichever wire decoded it, and only for requests that need it.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -133,7 +133,10 @@ def _rendered(event: dict[str, Any]) -> bytes:
 
 def enforced(decoder: StreamDecoder, *, stops: list[str], one_call: bool) -> StreamDecoder:
     """`decoder` itself where there is nothing to hold to."""
-    return EnforcedDecoder(decoder, stops=stops, one_call=one_call) if stops or one_call else decoder
+    if not stops and not one_call:
+        return decoder
+    # Of a decoder's attributes only `failure` is ever set from outside.
+    return cast("StreamDecoder", EnforcedDecoder(decoder, stops=stops, one_call=one_call))
 
 
 def enforced_response(response: DecodedResponse, *, stops: list[str], one_call: bool) -> DecodedResponse:

@@ -136,7 +136,12 @@ def test_the_largest_sessions_of_claude_code_pass() -> None:
 def test_the_same_tools_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     real = bounds.depth
-    monkeypatch.setattr(bounds, "depth", lambda raw, limit: seen.append(len(raw)) or real(raw, limit))
+
+    def depth(raw: bytes, limit: int) -> int:
+        seen.append(len(raw))
+        return real(raw, limit)
+
+    monkeypatch.setattr(bounds, "depth", depth)
     unique = tool(schema={"type": "object", "title": str(time.monotonic_ns())})
     for _ in range(3):
         request(tools=[unique]).check()

@@ -13,6 +13,7 @@ from tiktoken_ext import openai_public  # type: ignore[import-untyped]
 
 from providers import tokens
 from providers.families import family_of
+from providers.readable import IMAGE_TOKENS
 from providers.wire.request import MessagesRequest
 from tests.providers.anthropic_support import request
 
@@ -92,14 +93,14 @@ def test_a_deferred_tool_counts_once_it_is_loaded() -> None:
 
 def test_images_do_not_count_as_text() -> None:
     shown = request(messages=user(image(b"\x89PNG" + bytes(300_000)), {"type": "text", "text": "what is this?"}))
-    assert tokens.IMAGE_TOKENS <= tokens.count(shown).total < tokens.IMAGE_TOKENS + 50
-    assert tokens.IMAGE_TOKENS <= tokens.estimate(shown, body_bytes(shown)) < tokens.IMAGE_TOKENS + 200
+    assert IMAGE_TOKENS <= tokens.count(shown).total < IMAGE_TOKENS + 50
+    assert IMAGE_TOKENS <= tokens.estimate(shown, body_bytes(shown)) < IMAGE_TOKENS + 200
 
 
 def test_images_inside_tool_results_do_not_count_as_text() -> None:
     result = {"type": "tool_result", "tool_use_id": "t", "content": [image(bytes(300_000)), image(bytes(90_000))]}
     shown = request(messages=user(result))
-    assert 2 * tokens.IMAGE_TOKENS <= tokens.estimate(shown, body_bytes(shown)) < 2 * tokens.IMAGE_TOKENS + 300
+    assert 2 * IMAGE_TOKENS <= tokens.estimate(shown, body_bytes(shown)) < 2 * IMAGE_TOKENS + 300
 
 
 def test_text_that_talks_about_base64_still_counts() -> None:
@@ -186,7 +187,12 @@ def test_of_a_huge_request_a_part_is_encoded_and_the_rest_estimated_from_it(monk
     monkeypatch.setattr(tokens, "MOST_CHARS", 5 * len(PROSE))
     encoded: list[str] = []
     real = tokens._encode
-    monkeypatch.setattr(tokens, "_encode", lambda text, vocabulary: encoded.append(text) or real(text, vocabulary))
+
+    def encode(text: str, vocabulary: str) -> int:
+        encoded.append(text)
+        return real(text, vocabulary)
+
+    monkeypatch.setattr(tokens, "_encode", encode)
     counted = tokens.count(told)
     assert not counted.exact
     assert sum(map(len, encoded)) <= tokens.MOST_CHARS
@@ -207,7 +213,7 @@ def test_deferred_tools_count_where_they_are_sent_at_once() -> None:
 def test_an_image_given_by_its_address_is_held_for() -> None:
     by_address = {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}}
     told = request(messages=user(by_address, by_address))
-    assert tokens.estimate(told, body_bytes(told)) >= 2 * tokens.IMAGE_TOKENS
+    assert tokens.estimate(told, body_bytes(told)) >= 2 * IMAGE_TOKENS
 
 
 json_values = st.recursive(

@@ -22,6 +22,12 @@ def wants_one_call(request: MessagesRequest) -> bool:
     return isinstance(choice, dict) and choice.get("disable_parallel_tool_use") is True
 
 
+def stops_of(request: MessagesRequest) -> list[str]:
+    """The client's stop sequences."""
+    told = request.value("stop_sequences")
+    return [stop for stop in told if isinstance(stop, str) and stop] if isinstance(told, list) else []
+
+
 class EnforcedDecoder:
     """A StreamDecoder around another one. Nothing after a stop sequence passes, nor any call but the first;
     the provider is read to its end all the same, since only there it tells what the answer cost."""
@@ -34,7 +40,8 @@ class EnforcedDecoder:
         self._called = False
         self._indexes: dict[int, int] = {}
         """The places of the blocks that pass, by those they had."""
-        self._texts: set[int] = set()
+        self._texts: dict[int, dict[str, Any]] = {}
+        """The starts of the texts that are looked through: they wait for a first word."""
 
     # -- what the relay reads
 
@@ -102,29 +109,35 @@ class EnforcedDecoder:
         if self._stops.hit is not None or (kind == "tool_use" and self._one_call and self._called):
             return b""
         self._called = self._called or kind == "tool_use"
+        if kind == "text" and self._stops:
+            self._texts[event["index"]] = event
+            return b""
+        return self._begin(event)
+
+    def _begin(self, event: dict[str, Any]) -> bytes:
         index = self._indexes[event["index"]] = len(self._indexes)
-        if kind == "text":
-            self._texts.add(index)
         return _rendered(event | {"index": index})
 
     def _delta(self, event: dict[str, Any]) -> bytes:
-        index = self._indexes.get(event["index"])
-        if index is None:
+        told = event["index"]
+        if self._stops.hit is not None:
             return b""
-        if event["delta"]["type"] == "text_delta" and self._stops:
-            return self._text(index, self._stops.feed(event["delta"]["text"]))
-        return _rendered(event | {"index": index})
+        if told in self._texts and event["delta"]["type"] == "text_delta":
+            return self._text(told, self._stops.feed(event["delta"]["text"]))
+        index = self._indexes.get(told)
+        return b"" if index is None else _rendered(event | {"index": index})
 
-    def _text(self, index: int, text: str) -> bytes:
+    def _text(self, told: int, text: str) -> bytes:
+        if not text:
+            return b""
+        start = b"" if told in self._indexes else self._begin(self._texts[told])
         delta = {"type": "text_delta", "text": text}
-        return _rendered({"type": "content_block_delta", "index": index, "delta": delta}) if text else b""
+        return start + _rendered({"type": "content_block_delta", "index": self._indexes[told], "delta": delta})
 
     def _stop(self, told: int) -> bytes:
+        rest = self._text(told, self._stops.rest()) if told in self._texts and self._stops.hit is None else b""
         index = self._indexes.get(told)
-        if index is None:
-            return b""
-        rest = self._text(index, self._stops.rest()) if index in self._texts and self._stops.hit is None else b""
-        return rest + _rendered({"type": "content_block_stop", "index": index})
+        return b"" if index is None else rest + _rendered({"type": "content_block_stop", "index": index})
 
 
 def _rendered(event: dict[str, Any]) -> bytes:
@@ -150,7 +163,8 @@ def enforced_response(response: DecodedResponse, *, stops: list[str], one_call: 
         if block["type"] == "text":
             text = watch.feed(block["text"])
             text += watch.rest() if watch.hit is None else ""
-            content.append(block | {"text": text})
+            if text:
+                content.append(block | {"text": text})
             if watch.hit is not None:
                 break
         elif block["type"] != "tool_use" or not one_call or all(each["type"] != "tool_use" for each in content):

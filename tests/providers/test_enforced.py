@@ -89,6 +89,18 @@ def test_nothing_after_a_stop_sequence_passes_and_the_blocks_stay_whole() -> Non
     assert decoder.stop_reason == "stop_sequence"
 
 
+def test_a_text_that_is_cut_to_nothing_leaves_no_empty_block() -> None:
+    """Clients send blocks back, and Anthropic refuses empty ones."""
+    _, told = events(chunk(content="STOP two") + end(), stop_sequences=["STOP"])
+    assert [each["type"] for each in told if each["type"] != "ping"] == [
+        "message_start", "message_delta", "message_stop",
+    ]  # fmt: skip
+    body = b'{"choices":[{"index":0,"message":{"content":"STOP two"},"finish_reason":"stop"}]}'
+    asked = request(stop_sequences=["STOP"])
+    cut = WIRES["openai_chat"].decode_response(body, request=asked, target=CHAT, model=MODEL)
+    assert msgspec.json.decode(cut.body)["content"] == []
+
+
 def test_more_stop_sequences_than_a_provider_takes_all_hold() -> None:
     plain = target(kind="together", wire="openai_chat", actual_model="m")
     asked = request(stop_sequences=[f"s{n}" for n in range(6)])
@@ -271,7 +283,7 @@ def test_a_lowered_limit_lowers_the_budget_too() -> None:
     asked = request(max_tokens=20_000, thinking=ENABLED)
     lowered = changes_for_family(asked, family_of("claude-sonnet-4-5"), limit=5_000)
     assert lowered == {"thinking": {"type": "enabled", "budget_tokens": 4_999}}
-    assert changes_for_family(asked, family_of("claude-sonnet-4-5"), limit=1_000) == {"thinking": None}
+    assert changes_for_family(asked, family_of("claude-sonnet-4-5"), limit=1_000) == {"thinking": {"type": "disabled"}}
 
 
 def test_the_newest_claudes_get_no_sampling() -> None:

@@ -14,6 +14,7 @@ import msgspec
 from providers.families import OFF, output_cap
 from providers.types import Model, Target
 from providers.wire import refusals
+from providers.wire.enforced import stops_of as told_stops
 from providers.wire.openai_chat.cache import CacheMarks
 from providers.wire.openai_chat.history import PARAGRAPH, system_text, turns_of
 from providers.wire.openai_chat.messages import MessageWriter
@@ -97,8 +98,7 @@ def _limits(request: MessagesRequest, target: Target, model: Model, quirks: Quir
 def stops_of(request: MessagesRequest, target: Target) -> tuple[list[str], list[str]]:
     """The stop sequences that the provider looks for, and those that the decoder has to look for: some
     models refuse them, and nobody takes more than a few (see `providers.wire.enforced`)."""
-    told = request.value("stop_sequences")
-    stops = [stop for stop in told if isinstance(stop, str) and stop] if isinstance(told, list) else []
+    stops = told_stops(request)
     if not stops:
         return [], []
     quirks, name = quirks_of(target.kind), target.actual_model

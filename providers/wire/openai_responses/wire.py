@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from providers.types import Model, Target, UpstreamFailure
 from providers.wire.base import DecodedResponse, MediaKind, OutboundRequest, StreamDecoder
-from providers.wire.enforced import enforced, enforced_response, wants_one_call
+from providers.wire.enforced import enforced, enforced_response, stops_of, wants_one_call
 from providers.wire.openai_chat.quirks import quirks_of
 from providers.wire.openai_responses.errors import failure_of_answer
 from providers.wire.openai_responses.quirks import responses_quirks_of
@@ -79,13 +79,13 @@ class OpenAIResponsesWire:
 
     def stream_decoder(self, *, request: MessagesRequest, target: Target, model: Model) -> StreamDecoder:
         decoder = OpenAIResponsesStreamDecoder(request=request, target=target, model=model)
-        return enforced(decoder, stops=[], one_call=wants_one_call(request))
+        return enforced(decoder, stops=stops_of(request), one_call=wants_one_call(request))
 
     def decode_response(
         self, body: bytes, *, request: MessagesRequest, target: Target, model: Model
     ) -> DecodedResponse:
         response = decoded_response(body, request=request, target=target, model=model)
-        return enforced_response(response, stops=[], one_call=wants_one_call(request))
+        return enforced_response(response, stops=stops_of(request), one_call=wants_one_call(request))
 
     def decode_error(self, status: int, headers: Mapping[str, str], body: bytes, *, target: Target) -> UpstreamFailure:
         return failure_of_answer(status, headers, body, target=target)

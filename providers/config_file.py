@@ -69,7 +69,7 @@ def parse_router(text: str) -> Mapping[str, Any]:
     if table is None:
         findings.problems.append("router: is required: the table [router] with the routes.")
     values = _router(table)
-    findings.problems += [f"{path}: is no field of a profile." for path in findings.ignored]
+    findings.problems += [f"{each.path}: is no field of a profile." for each in findings.skipped]
     if findings.problems:
         raise ConfigError("\n".join(findings.problems))
     return values

@@ -212,7 +212,7 @@ def _naming(path: str) -> Iterator[None]:
 
 def _import_router(values: Mapping[str, Any], report: ImportReport) -> None:
     row = RouterProfile.objects.filter(scope=Scope.PLATFORM).first() or RouterProfile(scope=Scope.PLATFORM)
-    outcome, detail = _change(row, values, "router")
+    outcome, detail = _edit(row, values, "router")
     if outcome is not Outcome.UNCHANGED:
         profiles.set_profile(owner=profiles.PLATFORM, profile=profile_of(row), by=Author(None, "import_config"))
     report.add(outcome, "router profile of the platform", detail)
@@ -230,13 +230,13 @@ def _put(
 ) -> tuple[Outcome, str]:
     """Save `row` with `values`, if it is new or they change it; what they change, in words. Raises
     ConfigError, naming the column."""
-    outcome, detail = _change(row, values, path, exclude=exclude)
+    outcome, detail = _edit(row, values, path, exclude=exclude)
     if outcome is not Outcome.UNCHANGED:
         row.save()
     return outcome, detail
 
 
-def _change(
+def _edit(
     row: CatalogueEntry, values: Mapping[str, Any], path: str, *, exclude: tuple[str, ...] = ()
 ) -> tuple[Outcome, str]:
     """As `_put`, without saving."""

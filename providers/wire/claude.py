@@ -66,7 +66,7 @@ def fitting_budget(request: MessagesRequest, max_tokens: int) -> dict[str, Any]:
     if (thinking.budget_tokens or 0) < max_tokens:
         return {}
     fitting = budget_within(max_tokens, max_tokens)
-    return {"thinking": fitting and {**request.value("thinking"), **fitting}}
+    return {"thinking": fitting if fitting["type"] == "disabled" else {**request.value("thinking"), **fitting}}
 
 
 def _thinking(request: MessagesRequest, family: Family, limit: int) -> dict[str, Any]:
@@ -95,11 +95,11 @@ def _effort(request: MessagesRequest, family: Family) -> dict[str, Any]:
     return {"output_config": {name: value for name, value in config.items() if name != "effort"} or None}
 
 
-def budget_within(limit: int, wanted: int) -> dict[str, Any] | None:
-    """`thinking` with a budget, in tokens, that leaves room for an answer of a request's `limit`; none
-    where that is less than the least."""
+def budget_within(limit: int, wanted: int) -> dict[str, Any]:
+    """`thinking` with a budget, in tokens, that leaves room for an answer of a request's `limit`. Where
+    that is less than the least none, and said so: some of the servers that speak this format think unasked."""
     budget = min(wanted, limit - 1)
-    return {"type": "enabled", "budget_tokens": budget} if budget >= LEAST_BUDGET else None
+    return {"type": "enabled", "budget_tokens": budget} if budget >= LEAST_BUDGET else {"type": "disabled"}
 
 
 def budget_for(effort: str | None) -> int:

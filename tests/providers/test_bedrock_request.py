@@ -444,7 +444,7 @@ def test_claude_gets_no_more_tokens_than_the_client_may_pay() -> None:
     asked = request(thinking={"type": "enabled", "budget_tokens": 5000}, max_tokens=9000)
     sent = encoded(asked, CLAUDE, max_tokens=3000)
     assert (sent["max_tokens"], sent["thinking"]["budget_tokens"]) == (3000, 2999)
-    assert "thinking" not in encoded(asked, CLAUDE, max_tokens=1000)
+    assert encoded(asked, CLAUDE, max_tokens=1000)["thinking"] == {"type": "disabled"}
 
 
 THINKING: list[tuple[str, dict[str, Any], dict[str, Any] | None, dict[str, Any] | None]] = [

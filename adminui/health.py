@@ -17,13 +17,13 @@ STATES = {State.OPEN: "passed over", State.HALF_OPEN: "being tried again"}
 
 
 class ProviderWithHealthAdmin(ProviderAdmin):
-    readonly_fields = ("health",)
+    readonly_fields = (*ProviderAdmin.readonly_fields, "health")
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         sets = super().get_fieldsets(request, obj)
         return sets if obj is None else (*sets, ("Just now", {"fields": ("health",)}))
 
-    @display(description="what is not well")  # type: ignore[untyped-decorator]
+    @display(description="what is not well")
     def health(self, provider: Provider) -> str:
         found = troubles()
         if not found.known:

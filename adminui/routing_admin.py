@@ -16,7 +16,7 @@ from adminui.catalogue import current_catalogue
 from gateway.routing.checks import problems
 from providers import profiles
 from providers.catalogue import profile_of
-from providers.config_file import PATTERNS, ROUTES
+from providers.config_entries import PATTERNS, ROUTES
 from providers.models import Model, ProfileVersion, RouterProfile, Scope
 from providers.profiles import FIELDS, Author, Owner, profile_with
 from providers.types import Profile

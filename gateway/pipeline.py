@@ -14,7 +14,7 @@ import structlog
 from accounts.keys import SHAPE
 from accounts.types import Principal
 from credits.types import HoldGrant
-from gateway import metering, metrics
+from gateway import counting, metering, metrics
 from gateway.errors import GatewayError, as_gateway_error, policy_blocked
 from gateway.exchange import Exchange, InProcessExchange
 from gateway.explain import explanation_of
@@ -202,6 +202,7 @@ async def begin(
         writer=runtime.writer,
         transport=runtime.transport,
         resilience=runtime.resilience,
+        media=runtime.media,
         began=began,
         explanation=explanation_of(decision, targets, runtime.resilience),
     )
@@ -218,10 +219,12 @@ async def decide_freely(asked: Asked, headers: Mapping[str, str]) -> Decision:
     request, profile = asked.request, asked.merged.profile
     threshold = profile.long_context_threshold or 0
     # Two bytes a token is denser than any prose or code: below that no exact count is needed.
-    must_count = profile.long_context and asked.body_bytes > 2 * threshold
-    counted = await tokens.count_async(request) if must_count else asked.estimated
+    counts = bool(profile.long_context) and asked.body_bytes > 2 * threshold
+    measured = (await tokens.count_async(request)).total if counts else asked.estimated
     try:
-        decision = route(request, headers=headers, profile=profile, catalogue=asked.catalogue, tokens=counted)
+        decision = route(
+            request, headers=headers, profile=profile, catalogue=asked.catalogue, tokens=measured, counted=counts
+        )
     except UnknownModel as error:
         raise policy_blocked(str(error), "unknown_model") from None
     except NoModels as error:
@@ -282,7 +285,7 @@ async def hold(
             api_key_id=principal.api_key_id,
             model=decision.model,
             price=price,
-            input_tokens=tokens.hold_tokens(estimated),
+            input_tokens=tokens.hold_tokens(estimated, decision.model.token_factors.estimated),
             max_tokens=decision.request.max_tokens,
             web_searches=searches,
             context={
@@ -329,6 +332,7 @@ async def serve(run: Run, runtime: Runtime) -> None:
         finally:
             if run.unsettled is not None:
                 runtime.keep_unsettled(run)
+        runtime.learner.answered(run)
         metrics.request(run.decision.route, run.model.name, run.target.provider if run.target else "", run.status)
 
 
@@ -342,13 +346,30 @@ async def probe_answer(exchange: Exchange, decision: Decision) -> dict[str, obje
         "content": [{"type": "text", "text": "OK"}],
         "stop_reason": "max_tokens",
         "stop_sequence": None,
-        "usage": {"input_tokens": await tokens.count_async(decision.request), "output_tokens": 1},
+        "usage": {"input_tokens": await counting.counted_here(decision.request, decision.model), "output_tokens": 1},
     }
 
 
 async def serve_count_tokens(exchange: Exchange, runtime: Runtime) -> None:
     """POST /v1/messages/count_tokens: never billed, never limited (the client fires 15 at once)."""
-    await authenticate(exchange, runtime)
-    request = MessagesRequest.parse(await exchange.body(), counting=True)
+    principal = await authenticate(exchange, runtime)
+    body = await exchange.body()
+    request = MessagesRequest.parse(body, counting=True)
     request.check()
-    await exchange.answer_json({"input_tokens": await tokens.count_async(request)})
+    catalogue = runtime.catalogue.current
+    merged = merged_for(catalogue, principal.organization_id, principal.api_key_id)
+    asked = Asked(principal, request, merged, catalogue, tokens.estimate(request, len(body)), len(body))
+    await exchange.answer_json({"input_tokens": await counted_input(asked, exchange.headers, runtime)})
+
+
+async def counted_input(asked: Asked, headers: Mapping[str, str], runtime: Runtime) -> int:
+    """The request's input in tokens of the model that would serve it. Where none does it is a fair question still."""
+    try:
+        decision = await decide(asked, headers)
+    except GatewayError:
+        return (await tokens.count_async(asked.request)).total
+    try:
+        targets = plan_targets(decision, runtime.resilience, asked.principal)
+    except GatewayError:
+        targets = ()
+    return await counting.input_tokens(decision, targets, headers, runtime.provider_counts)

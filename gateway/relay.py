@@ -21,9 +21,10 @@ from gateway.resilience import Attempt
 from gateway.resilience.course import Course, Pause
 from gateway.run import Run
 from gateway.safety import SafetyCheck, check_for
-from providers.errors import UpstreamError
+from providers.errors import InvalidRequest, UpstreamError
 from providers.types import RetryClass, Target, UpstreamFailure
-from providers.wire.base import StreamDecoder, Wire
+from providers.wire.base import OutboundRequest, StreamDecoder, Wire
+from providers.wire.bounds import TOO_DEEP
 from providers.wire.registry import WIRES
 from providers.wire.sse import render
 
@@ -51,33 +52,53 @@ async def relay(run: Run) -> None:
         model_id=run.model.id,
         model_name=run.model.name,
     )
+    refusal: InvalidRequest | None = None
     while (step := course.next()) is not None:
         if isinstance(step, Pause):
             await asyncio.sleep(step.seconds)
             continue
         with contextlib.closing(step):
-            failure = await _attempt(run, course, step)
+            try:
+                failure = await _attempt(run, course, step)
+            except InvalidRequest as error:  # not for this target; another one may take it
+                refusal = refusal or error
+                course.refused()
+                continue
             if failure is None:
                 return
             course.failed(step, failure)
         if failure.drop_reasoning:
             run.drop_reasoning()
+    if refusal is not None and course.all_refused:
+        raise refusal
     await _fail(run, from_failure(course.failure))
 
 
-async def _attempt(run: Run, course: Course, attempt: Attempt) -> UpstreamFailure | None:
-    """One call to one target: None when the client has its answer, else why it has not."""
-    target = attempt.target
-    run.begin_attempt(target)
-    wire: Wire = WIRES[target.wire]
+async def _outbound(run: Run, target: Target, wire: Wire) -> OutboundRequest:
+    """The target's request. Raises InvalidRequest for what cannot be said to this target."""
+    request = run.request
+    if run.media is not None:
+        request = await run.media.inlined(request, wire=wire, target=target, model=run.model)
     try:
-        outbound = wire.encode(
-            run.request,
+        return wire.encode(
+            request,
             target=target,
             model=run.model,
             max_tokens=run.max_tokens,
             client_headers=run.exchange.headers,
         )
+    except RecursionError:
+        raise InvalidRequest(f"messages: {TOO_DEEP}") from None
+
+
+async def _attempt(run: Run, course: Course, attempt: Attempt) -> UpstreamFailure | None:
+    """One call to one target: None when the client has its answer, else why it has not. Raises
+    InvalidRequest before the call."""
+    target = attempt.target
+    wire: Wire = WIRES[target.wire]
+    outbound = await _outbound(run, target, wire)
+    run.begin_attempt(target)
+    try:
         upstream = await run.transport.open(
             outbound, target=target, credential=attempt.credential, messages=run.request
         )

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from gateway.limits import Lease
     from gateway.relay import StreamState
     from gateway.safety import Judge
+    from providers.media import MediaFetcher
     from providers.transport import Transport
 
 log = structlog.get_logger("ccm.run")
@@ -62,6 +63,8 @@ class Run:
     """What the request holds of its tenant's limits, which its tokens count against."""
     now: Callable[[], float] = time.monotonic
     resilience: Resilience = field(default_factory=Resilience)
+    media: "MediaFetcher | None" = None
+    """Fetches images and documents for targets that do not."""
     judge: "Judge | None" = None
     """What judges the answer's tool calls, where the client asks for it and the target does not do it."""
     search: Callable[[bytes], Awaitable[bytes]] | None = None
@@ -77,6 +80,8 @@ class Run:
     target: Target | None = None
     spent: int = 0
     """Nanos that failed attempts may have cost the operator."""
+    changed_on_the_way: bool = False
+    """The request that was answered is not the one that was measured."""
     answering: bool = False
     """Content of the present attempt has been sent, or is about to be."""
     settled: bool = False
@@ -110,6 +115,7 @@ class Run:
     def drop_reasoning(self) -> None:
         """Go on without the thinking of earlier turns, which the provider does not know as its own."""
         self.decision = replace(self.decision, request=self.request.without_thinking())
+        self.changed_on_the_way = True
 
     def watch(self) -> None:
         """Notice from now on when the client goes away. The runtime starts this for requests that

@@ -18,9 +18,11 @@ from django.db.models import Min, OuterRef, Subquery
 from django.utils import timezone
 
 from providers import models, prices
+from providers.calibration import factors_of
 from providers.crypto import CannotDecrypt
+from providers.families import family_of
 from providers.kinds import KINDS, Kind
-from providers.types import Catalogue, CredentialSecret, Model, Policy, Price, Profile, Target, Timeouts
+from providers.types import Catalogue, CredentialSecret, Model, Policy, Price, Profile, Target, Timeouts, TokenFactors
 
 RETRIES = 5
 FREE = Price(0, 0, 0, 0, 0)
@@ -39,7 +41,7 @@ class Snapshot:
 
 
 def build(now: datetime | None = None) -> Catalogue:
-    """The catalogue as it is now: eleven queries, whatever its size."""
+    """The catalogue as it is now: twelve queries, whatever its size."""
     return build_snapshot(now or timezone.now()).catalogue
 
 
@@ -78,12 +80,14 @@ def _read(version: int, now: datetime) -> Snapshot:
             if own := target_of(mapping, provider, tuple(pool), FREE):
                 own_targets[mapping.model_id][organization_id].append(replace(own, is_own=True))
     current = _current(models.ModelPrice, "model", now)
+    learnt = {row.model_id: row for row in models.TokenFactor.objects.all()}
     listed = [
         model_of(
             row,
             _price(row, current.get(row.pk), costs[row.pk]),
             tuple(targets[row.pk]),
             {organization: tuple(own) for organization, own in own_targets[row.pk].items()},
+            learnt.get(row.pk),
         )
         for row in models.Model.objects.filter(enabled=True)
     ]
@@ -104,6 +108,7 @@ def model_of(
     price: Price | None,
     targets: tuple[Target, ...],
     own_targets: Mapping[int, tuple[Target, ...]] | None = None,
+    learnt: models.TokenFactor | None = None,
 ) -> Model:
     return Model(
         id=row.pk,
@@ -121,7 +126,12 @@ def model_of(
         discoverable=row.discoverable,
         policy=Policy(row.policy),
         own_targets=own_targets or {},
+        token_factors=factors_of(learnt, _usual_factors(targets[0].actual_model if targets else row.name)),
     )
+
+
+def _usual_factors(actual_model: str) -> TokenFactors:
+    return TokenFactors(counted=family_of(actual_model).per_vocabulary_token)
 
 
 def _credentials() -> tuple[dict[int, tuple[CredentialSecret, ...]], dict[int, dict[int, list[CredentialSecret]]]]:
@@ -184,6 +194,7 @@ def target_of(
         ),
         credentials=pool or (),
         extra_body=mapping.extra_body,
+        counts_tokens=kind.counts_tokens if provider.count_tokens is None else provider.count_tokens,
     )
 
 

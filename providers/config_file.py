@@ -69,7 +69,7 @@ def parse_router(text: str) -> Mapping[str, Any]:
     if table is None:
         findings.problems.append("router: is required: the table [router] with the routes.")
     values = _router(table)
-    findings.problems += [f"{path}: is no field of a profile." for path in findings.ignored]
+    findings.problems += [f"{each.path}: is no field of a profile." for each in findings.skipped]
     if findings.problems:
         raise ConfigError("\n".join(findings.problems))
     return values
@@ -130,6 +130,7 @@ def _provider(table: Table, environ: Mapping[str, str], *, allow_private: bool) 
         table.warn("models", "is not read: list the models under [[models]] with a mapping to this provider.")
     known = KINDS.get(kind or "")
     values: dict[str, Any] = {"kind": kind or "", "wire": table.text("wire"), "enabled": table.flag("enabled")}
+    values["count_tokens"] = table.flag("count_tokens")
     values["base_url"] = "" if known is not None and base_url == known.base_url else base_url
     values |= {timeout: table.seconds(timeout) for timeout in TIMEOUTS}
     values["probe_every"] = table.whole("probe_every")

@@ -13,7 +13,7 @@ from django.db import transaction
 
 from accounts.models import ApiKey
 from providers.catalogue import profile_of
-from providers.config_file import PATTERNS, ROUTES
+from providers.config_entries import PATTERNS, ROUTES
 from providers.errors import ProfileConflict, UnknownVersion
 from providers.models import CatalogueVersion, ProfileVersion, RouterProfile, Scope
 from providers.types import Profile

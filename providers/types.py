@@ -137,6 +137,17 @@ class Target:
     """Called with keys of the organisation's own, which pays the provider itself."""
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     """Fields that an operator adds to a Chat Completions request, where there are none."""
+    counts_tokens: bool = False
+    """Its provider may be asked how many tokens a request has."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenFactors:
+    """A model's input tokens for each one measured here: `counted` with a vocabulary of OpenAI's,
+    `estimated` from the request's size."""
+
+    counted: float = 1.0
+    estimated: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +170,7 @@ class Model:
     policy: Policy = Policy.PRIORITY
     own_targets: Mapping[int, tuple[Target, ...]] = field(default_factory=dict)
     """Beside `targets`, which serve everybody: by organisation those that its own keys open."""
+    token_factors: TokenFactors = TokenFactors()
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ class Course:
 
     __slots__ = (
         "_again", "_began", "_failures", "_is_over", "_model_id", "_model_name", "_passed", "_paused", "_place",
-        "_plan", "_present", "_resilience", "_session_id", "_tried", "_waited",
+        "_plan", "_present", "_refused", "_resilience", "_session_id", "_tried", "_waited",
     )  # fmt: skip
 
     def __init__(
@@ -67,6 +67,8 @@ class Course:
         self._again: PlannedTarget | None = None
         self._passed: list[PlannedTarget] = []
         self._failures: list[_Failed] = []
+        self._refused: set[int] = set()
+        """The mappings of targets that cannot be told this request."""
         self._tried: set[tuple[int, int]] = set()
         self._paused = False
         self._waited = 0.0
@@ -134,6 +136,19 @@ class Course:
                 self._repeat(planned, "same_target")
         elif found in {Verdict.LIMITED, Verdict.REFUSED} and self._has_another_credential(planned):
             self._repeat(planned, "other_credential")
+
+    def refused(self) -> None:
+        """The present target cannot be told this request: nothing was sent, and it is not tried again."""
+        assert self._present is not None
+        self._refused.add(self._present.target.mapping_id)
+
+    @property
+    def all_refused(self) -> bool:
+        return not self._takers
+
+    @property
+    def _takers(self) -> list[PlannedTarget]:
+        return [each for each in self._plan if each.target.mapping_id not in self._refused]
 
     def _has_another_credential(self, planned: PlannedTarget) -> bool:
         mapping_id = planned.target.mapping_id
@@ -203,6 +218,8 @@ class Course:
     def _wait_for(self, planned: PlannedTarget) -> float | None:
         """Seconds until asking it again may help; None when it will not."""
         mapping_id = planned.target.mapping_id
+        if mapping_id in self._refused:
+            return None
         last = next((each for each in reversed(self._failures) if each.planned is planned), None)
         if last is None:
             if self._resilience.state(mapping_id) is State.OPEN:
@@ -292,8 +309,8 @@ class Course:
 
     def _never_tried(self) -> UpstreamFailure:
         """Every target is cooling down, at its limits, or known to be down."""
-        waits = [wait for each in self._plan if (wait := self._seconds_until_free(each)) is not None]
-        down = [self._resilience.seconds_open(each.target.mapping_id) for each in self._plan]
+        waits = [wait for each in self._takers if (wait := self._seconds_until_free(each)) is not None]
+        down = [self._resilience.seconds_open(each.target.mapping_id) for each in self._takers]
         if waits and not any(down):
             message = "The model's providers are limiting CCM's requests at present. Nothing was charged."
             return UpstreamFailure(429, "rate_limit_error", message, retry_after=min(waits))

@@ -13,7 +13,8 @@ from gateway.routing.names import Found, Names, is_alias, is_claude, names_of, s
 from gateway.routing.patterns import MAX_NAME, InvalidPattern, check, matches
 from gateway.routing.profiles import AUTO_MAP_REGEX, BACKGROUND_REGEX, merge_profiles
 from gateway.routing.types import Decision, NoModels, Route, Rule, Signals, UnknownModel
-from providers.types import Catalogue, Profile
+from providers.calibration import scaled
+from providers.types import Catalogue, Model, Profile
 from providers.wire.request import MessagesRequest
 
 Outcome = tuple[Found | None, str]
@@ -30,17 +31,24 @@ class Choice:
 
 
 def route(
-    request: MessagesRequest, *, headers: Mapping[str, str], profile: Profile, catalogue: Catalogue, tokens: int
+    request: MessagesRequest,
+    *,
+    headers: Mapping[str, str],
+    profile: Profile,
+    catalogue: Catalogue,
+    tokens: int,
+    counted: bool = False,
 ) -> Decision:
     """Decide which model serves `request`.
 
-    `headers` have lower-case names; `profile` comes from `profile_for`; `tokens` is the local
-    count of the request's input. Raises UnknownModel for a name that stands for nothing,
+    `headers` have lower-case names; `profile` comes from `profile_for`; `tokens` is the request's
+    input as measured here, `counted` or else estimated: each model has its own factor for either.
+    Raises UnknownModel for a name that stands for nothing,
     NoModels for a catalogue without a servable model, InvalidRequest for a malformed field."""
     sender = signals.sender_of(request, headers)
     tag, edited = tags.take_tags(request, is_subagent=sender.is_subagent)
     found = signals.signals_of(edited, sender, tag, look_for_plan_mode=bool(profile.think))
-    choice = choose(found, asked=request.model, tokens=tokens, profile=profile, catalogue=catalogue)
+    choice = choose(found, asked=request.model, tokens=tokens, counted=counted, profile=profile, catalogue=catalogue)
     _, wants_1m = split_1m(request.model)
     return Decision(
         route=choice.route,
@@ -59,14 +67,23 @@ def route(
     )
 
 
-def choose(found: Signals, *, asked: str, tokens: int, profile: Profile, catalogue: Catalogue) -> Choice:
-    """What the rules choose for a request with these signals, which asks for the model `asked`.
+def choose(
+    found: Signals,
+    *,
+    asked: str,
+    tokens: int,
+    profile: Profile,
+    catalogue: Catalogue,
+    counted: bool | None = None,
+) -> Choice:
+    """What the rules choose for a request with these signals, which asks for the model `asked`. `counted`
+    is as for `route`; None: `tokens` were reported by a provider, and hold for every model.
 
     Raises UnknownModel and NoModels as `route` does."""
     names = names_of(catalogue)
     if not names.models:
         raise NoModels
-    case = _Case(found, asked, tokens, merge_profiles(profile), names)
+    case = _Case(found, asked, tokens, merge_profiles(profile), names, counted=counted)
     chosen, model = _apply(case)
     return Choice(chosen, model, tuple(case.trail), tuple(dict.fromkeys(case.warnings)))
 
@@ -74,16 +91,26 @@ def choose(found: Signals, *, asked: str, tokens: int, profile: Profile, catalog
 class _Case:
     """One request on its way through the rules."""
 
-    def __init__(self, found: Signals, asked: str, tokens: int, profile: Profile, names: Names) -> None:
+    def __init__(
+        self, found: Signals, asked: str, tokens: int, profile: Profile, names: Names, *, counted: bool | None
+    ) -> None:
         self.signals = found
         self.profile = profile
         self.names = names
-        self.tokens = tokens
+        self._tokens = tokens
+        self._counted = counted
         self.trail: list[Rule] = []
         self.warnings: list[str] = []
         self.name, _ = split_1m(asked)
         self.is_explicit = False
         self.base = self._base()
+
+    def tokens_for(self, model: Model) -> int:
+        """The request's input in tokens of `model`."""
+        if self._counted is None:
+            return self._tokens
+        factors = model.token_factors
+        return scaled(self._tokens, factors.counted if self._counted else factors.estimated)
 
     def target(self, route: Route) -> Outcome:
         """The model of a route in the profile, or why there is none."""
@@ -213,10 +240,11 @@ def _long_context(case: _Case) -> Outcome:
     if found is None:
         return None, why_not
     threshold = case.profile.long_context_threshold or 0
-    if case.tokens > threshold:
-        return found, f"The input is longer than the threshold of {threshold} tokens."
     chosen = next((other for _, _, rule in _LATER if (other := rule(case)[0])), case.base).model
-    if _holds(chosen.context_window, case.tokens) or not _holds(found.model.context_window, case.tokens):
+    tokens = case.tokens_for(chosen)
+    if tokens > threshold:
+        return found, f"The input is longer than the threshold of {threshold} tokens."
+    if _holds(chosen.context_window, tokens) or not _holds(found.model.context_window, case.tokens_for(found.model)):
         return None, f"The input is within the threshold of {threshold} tokens."
     return found, f"The input does not fit the {chosen.context_window} tokens of {shown(chosen.name)}."
 

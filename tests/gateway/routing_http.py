@@ -89,7 +89,7 @@ def _scaled(profile: Profile, sent: MessagesRequest, tokens: int) -> Profile:
     """The case says how many tokens the request has; the API counts them itself. So the threshold
     is as far from what it counts as the case's threshold is from the case's number."""
     merged = merge_profiles(profile)
-    counts = (counting.count(sent), counting.estimate(sent, len(sent.encode())))
+    counts = (counting.count(sent).total, counting.estimate(sent, len(sent.encode())))
     threshold = merged.long_context_threshold or 0
     if tokens > threshold:
         return replace(merged, long_context_threshold=min(counts) - 1)

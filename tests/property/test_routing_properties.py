@@ -65,10 +65,11 @@ MERGED = catalogue(*ROUTE_MODELS, "the-agent", *VALUES[1:])
 def levels(draw: st.DrawFn) -> dict[str, Profile]:
     """A key's, an organisation's and the platform's profile: each sets some routes, to a model of its
     own or off."""
-    return {
-        level: Profile(**{route: draw(st.sampled_from((None, "", f"other-{level}"))) for route in (*ORDER, "default")})
-        for level in LEVELS
-    }
+
+    def routes(level: str) -> dict[str, Any]:
+        return {route: draw(st.sampled_from((None, "", f"other-{level}"))) for route in (*ORDER, "default")}
+
+    return {level: Profile(**routes(level)) for level in LEVELS}
 
 
 @given(signals(), levels())

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from providers.errors import InvalidRequest
-from providers.wire.bedrock.claude import version_of
 from providers.wire.bedrock.families import family_of, is_native
 from tests.providers.bedrock_support import (
     CLAUDE,
@@ -445,7 +444,7 @@ def test_claude_gets_no_more_tokens_than_the_client_may_pay() -> None:
     asked = request(thinking={"type": "enabled", "budget_tokens": 5000}, max_tokens=9000)
     sent = encoded(asked, CLAUDE, max_tokens=3000)
     assert (sent["max_tokens"], sent["thinking"]["budget_tokens"]) == (3000, 2999)
-    assert "thinking" not in encoded(asked, CLAUDE, max_tokens=1000)
+    assert encoded(asked, CLAUDE, max_tokens=1000)["thinking"] == {"type": "disabled"}
 
 
 THINKING: list[tuple[str, dict[str, Any], dict[str, Any] | None, dict[str, Any] | None]] = [
@@ -470,22 +469,6 @@ def test_thinking_in_the_form_of_the_model_s_version(name: str, thinking: Any, s
     body = encoded(request(thinking=thinking, output_config=config, max_tokens=20000), name, max_tokens=20000)
     assert body.get("thinking") == sent
     assert body.get("output_config") == output
-
-
-@pytest.mark.parametrize(
-    ("name", "version"),
-    [
-        (CLAUDE, (4, 6)),
-        (OPUS, (4, 5)),
-        ("anthropic.claude-sonnet-4-20250514-v1:0", (4, 0)),
-        ("anthropic.claude-3-7-sonnet-20250219-v1:0", (3, 7)),
-        ("anthropic.claude-3-haiku-20240307-v1:0", (3, 0)),
-        ("anthropic.claude-v2:1", (99, 0)),
-        (ARN, (99, 0)),
-    ],
-)
-def test_versions(name: str, version: tuple[int, int]) -> None:
-    assert version_of(name) == version
 
 
 def test_what_only_anthropic_s_own_servers_have_is_left_out_for_claude() -> None:

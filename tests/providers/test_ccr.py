@@ -10,6 +10,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from gateway.plan import plan
+from gateway.resilience import Resilience
 from gateway.routing.names import find_model
 from providers.catalogue import build
 from providers.config import ImportReport, Outcome, import_config
@@ -242,7 +243,7 @@ def test_both_ways_of_naming_a_model_find_the_imported_one():
         found = find_model(catalogue, name)
         assert found is not None
         assert found.model.name == "zeta/vendor/x", name
-    [first, second] = plan(catalogue.models["alpha/y"], provider=None, session_id="s")
+    [first, second] = plan(catalogue.models["alpha/y"], provider=None, session_id="s", standing=Resilience())
     assert (first.target.provider, second.target.provider) == ("alpha", "zeta")
 
 

@@ -660,3 +660,13 @@ policy = "latency"
 def test_an_unknown_policy_is_refused_by_name(db):
     with pytest.raises(ConfigError, match=r"models\[0\]\.policy: must be one of priority, price, latency, throughput"):
         import_config('[[models]]\nname = "m"\npolicy = "luck"\n', environ={})
+
+
+@pytest.mark.parametrize(
+    ("told", "stored"), [("count_tokens = true", True), ("count_tokens = false", False), ("", None)]
+)
+def test_whether_a_provider_is_asked_to_count_is_imported_and_exported(told: str, stored: bool | None):
+    import_config(f'[[providers]]\nname = "p"\nkind = "anthropic"\n{told}\n', environ={})
+    assert Provider.objects.get(name="p").count_tokens is stored
+    assert told in export_config()
+    assert ("count_tokens" in export_config()) is bool(told)

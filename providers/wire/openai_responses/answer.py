@@ -19,7 +19,6 @@ INCOMPLETE = {"max_output_tokens": "max_tokens", "max_tokens": "max_tokens", "co
 
 class Answer:
     def __init__(self, emitter: Emitter, *, request: MessagesRequest, target: Target, model: Model) -> None:
-        stops = request.value("stop_sequences")
         self.usage = Usage()
         self.blocks = Blocks(emitter)
         self._writer = BlockWriter(
@@ -29,7 +28,6 @@ class Answer:
             usage=self.usage,
             names=original_names(request),
             declared={wire_name(tool.name) for tool in request.tools},
-            stops=[stop for stop in stops if isinstance(stop, str) and stop] if isinstance(stops, list) else [],
             results=Results(search_tool(request)),
         )
         self.items = ItemAssembler(self._writer, gathers=searches_only(request))
@@ -65,8 +63,6 @@ class Answer:
 
     def stop_reason(self) -> tuple[str, str | None]:
         """Anthropic's (stop_reason, stop_sequence) (translation.md 1.6)."""
-        if self._writer.stopped is not None:
-            return "stop_sequence", self._writer.stopped
         if self._writer.refused:
             return "refusal", None
         if self._ended is not None:

@@ -15,7 +15,6 @@ from providers.wire.blocks import TEXT, THINKING, TOOL, Blocks
 from providers.wire.openai_chat.assembler import unwrapped
 from providers.wire.openai_responses import search
 from providers.wire.openai_responses.reasoning import PARTS, Envelope, sealed
-from providers.wire.stops import StopSequences
 
 if TYPE_CHECKING:
     from providers.wire.openai_responses.assembler import Item
@@ -36,7 +35,6 @@ class BlockWriter:
         usage: Usage,
         names: Mapping[str, str],
         declared: AbstractSet[str],
-        stops: list[str],
         results: search.Results,
     ) -> None:
         self._blocks = blocks
@@ -46,24 +44,18 @@ class BlockWriter:
         self._usage = usage
         self._names = names
         self._declared = declared
-        self._stop_list = stops
-        self._stops = StopSequences(stops)
         self._results = results
         self._envelope: Envelope | None = None
         self._part = 0
         self._arguments = ""
         self._searches: list[tuple[str, list[str]]] = []
         self.refused = False
-        self.stopped: str | None = None
-        """The stop sequence that the text ran into: nothing is written after it."""
 
     def learn(self, annotation: dict[str, Any]) -> None:
         if annotation.get("type") == "url_citation":
             self._results.cited(annotation)
 
     def step(self, item: "Item", kind: str, *told: Any) -> None:
-        if self.stopped is not None:
-            return
         match kind:
             case "say":
                 self._say(item, *told)
@@ -78,8 +70,6 @@ class BlockWriter:
                 self._cite(item, *told)
 
     def end_item(self, item: "Item") -> None:
-        if self.stopped is not None:
-            return
         match item.kind:
             case "message":
                 self._end_text()
@@ -95,40 +85,27 @@ class BlockWriter:
 
     def finish(self) -> None:
         """The last item is written."""
-        if self.stopped is None:
-            self._seal("")
-            self._write_searches()
+        self._seal("")
+        self._write_searches()
         self._blocks.close()
 
     # -- text
 
     def flows(self, part: int) -> bool:
         """Whether more text or thinking of the item being written, of its `part`, may go on as it is."""
-        return self._part == part and (
-            self._blocks.open is THINKING or (self._blocks.open is TEXT and not self._stop_list)
-        )
+        return self._part == part and self._blocks.open in {THINKING, TEXT}
 
     def _say(self, item: "Item", part: int, text: str) -> None:
         if self._blocks.open is TEXT and part != self._part:
             self._end_text()
         if self._blocks.open is not TEXT and not self._blocks.has_blank:
             self._part = part
-            self._stops = StopSequences(self._stop_list)
-        if self._stop_list:
-            text = self._stops.feed(text)
-        self._write_text(item, text)
-        if self._stops.hit is not None:
-            self.stopped = self._stops.hit
-            self._blocks.close()
-
-    def _write_text(self, item: "Item", text: str) -> None:
         if text and self._blocks.open is not TEXT and not self._blocks.would_wait(text):
             self._begin(item.phase)
         self._blocks.say(TEXT, text)
 
     def _end_text(self) -> None:
         if self._blocks.open is TEXT:
-            self._blocks.say(TEXT, self._stops.rest())
             self._blocks.close()
         self._blocks.drop_blank()
 

@@ -81,6 +81,22 @@ def test_earlier_reasoning_is_dropped_once_at_the_same_target() -> None:
     assert play(tried, lost, lost) == ["1/10", "1/10"]
 
 
+def test_a_target_that_cannot_be_told_the_request_is_not_tried_again() -> None:
+    process = Process()
+    tried = course(process, target(1), target(2))
+    first = tried.next()
+    assert first is not None
+    tried.refused()
+    assert not tried.all_refused
+    assert play(tried, DOWN, DOWN) == ["2/20", "pause 0", "2/20"]
+    assert process.resilience.state(1) is State.CLOSED, "that says nothing about its health"
+    alone = course(process, target(1))
+    assert alone.next() is not None
+    alone.refused()
+    assert alone.next() is None
+    assert alone.all_refused
+
+
 def test_a_short_limit_is_waited_for_and_a_long_one_is_told() -> None:
     process = Process()
     short = course(process, target(1))

@@ -6,6 +6,7 @@ other. What is charged comes from the provider's usage.
 
 import asyncio
 import functools
+import math
 import os
 import re
 from collections import OrderedDict

@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from benchmarks import bodies, upstream, writer
+from benchmarks import bodies, counting, upstream, writer
 from benchmarks.load import Load, Result
 from benchmarks.processes import memory_mib
 from ccm_site.supervisor.processes import free_port, spawn
@@ -276,7 +276,13 @@ def run(chosen: Sequence[Scenario], *, rounds: int, seconds: float, burst: int) 
             rows.append({"name": scenario.name, "title": scenario.title, "budget": scenario.budget, **figures})
         memory = {"ccm": memory_mib(ccm.web.pid), "bare": memory_mib(bare_process.pid)}
         ccm.stop()
-        return {"scenarios": rows, "memory_mib": memory, "requests": sent, "wrong": check_ledger(ccm, sent)}
+        return {
+            "scenarios": rows,
+            "memory_mib": memory,
+            "counting": counting.measured(),
+            "requests": sent,
+            "wrong": check_ledger(ccm, sent),
+        }
 
 
 def main() -> int:
@@ -301,11 +307,15 @@ def compare_with_bare(asked: argparse.Namespace) -> int:
     memory = report["memory_mib"]
     print(table(report["scenarios"]))
     print(f"\nmemory of the web process: {memory['ccm']:.0f} MiB of {MEMORY_BUDGET_MIB} (bare: {memory['bare']:.0f})")
+    counted = report["counting"]
+    print(counting.line(counted))
     print(f"books after {report['requests']} requests: {'; '.join(report['wrong']) or 'in order'}")
     print(f"written to {asked.json}")
     over = [s["name"] for s in report["scenarios"] if s["ratio"] > s["budget"]]
     if memory["ccm"] > MEMORY_BUDGET_MIB:
         over.append("memory")
+    if counted["cold_ms"] > counting.BUDGET_MS:
+        over.append("counting")
     return 1 if report["wrong"] or (asked.strict and over) else 0
 
 

@@ -41,6 +41,8 @@ ALLOWED_HOSTS = env_list("ALLOWED_HOSTS", "*" if DEMO else "") or [
     PUBLIC_URL.split("//")[1].split("/")[0].split(":")[0]
 ]
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+# Addresses that customers give are never private ones; only the settings of tests say otherwise.
+ALLOW_PRIVATE_MEDIA = False
 ALLOW_PRIVATE_UPSTREAMS = env_bool("CCM_ALLOW_PRIVATE_UPSTREAMS", default=DEMO)
 
 INSTALLED_APPS = [
@@ -160,6 +162,7 @@ os.environ["TIKTOKEN_CACHE_DIR"] = str(BASE_DIR / "providers" / "vocab")
 HOLD_LEASE_SECONDS = env_int("CCM_HOLD_LEASE_SECONDS", 60, minimum=2, maximum=3600)
 # Usage records of months that ended longer ago are archived and deleted; 0 keeps them for ever.
 USAGE_RETENTION_DAYS = env_int("CCM_USAGE_RETENTION_DAYS", 400, maximum=36_500)
+CALIBRATION_SECONDS = env_int("CCM_CALIBRATION_SECONDS", 60, minimum=1, maximum=3600)
 JOURNAL_DIR = DATA_DIR / "journal"
 # How long promotional credits last that were granted without a date; 0: for ever.
 PROMO_EXPIRY_DAYS = env_int("CCM_PROMO_EXPIRY_DAYS", 30, minimum=0, maximum=3650)

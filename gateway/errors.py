@@ -21,7 +21,7 @@ from credits.errors import (
     OutstandingDebt,
     WalletFrozen,
 )
-from providers.errors import InvalidRequest, UpstreamError
+from providers.errors import InvalidRequest, RequestTooLarge, UpstreamError
 from providers.types import UpstreamFailure
 
 RETRY_SOON = 5
@@ -123,6 +123,8 @@ def as_gateway_error(error: Exception) -> GatewayError:
     match error:
         case GatewayError():
             return error
+        case RequestTooLarge():
+            return GatewayError(413, "request_too_large", str(error), should_retry=False)
         case InvalidRequest():
             return invalid_request(str(error))
         case UpstreamError():

@@ -13,7 +13,7 @@ import structlog
 from accounts.keys import SHAPE
 from accounts.types import Principal
 from credits.types import HoldGrant
-from gateway import metering, metrics
+from gateway import counting, metering, metrics
 from gateway.errors import GatewayError, as_gateway_error, policy_blocked
 from gateway.exchange import Exchange, InProcessExchange
 from gateway.plan import PlannedTarget, plan
@@ -132,6 +132,7 @@ async def begin(
         estimated_input=estimated,
         writer=runtime.writer,
         transport=runtime.transport,
+        media=runtime.media,
         began=began,
     )
 
@@ -146,9 +147,12 @@ async def decide(
 ) -> Decision:
     threshold = profile.long_context_threshold or 0
     # Two bytes a token is denser than any prose or code: below that no exact count is needed.
-    counted = await tokens.count_async(request) if profile.long_context and body_bytes > 2 * threshold else estimated
+    counts = bool(profile.long_context) and body_bytes > 2 * threshold
+    measured = (await tokens.count_async(request)).total if counts else estimated
     try:
-        return route(request, headers=exchange.headers, profile=profile, catalogue=catalogue, tokens=counted)
+        return route(
+            request, headers=exchange.headers, profile=profile, catalogue=catalogue, tokens=measured, counted=counts
+        )
     except UnknownModel as error:
         raise policy_blocked(str(error), "unknown_model") from None
     except NoModels as error:
@@ -187,7 +191,7 @@ async def hold(
             api_key_id=principal.api_key_id,
             model=decision.model,
             price=price,
-            input_tokens=tokens.hold_tokens(estimated),
+            input_tokens=tokens.hold_tokens(estimated, decision.model.token_factors.estimated),
             max_tokens=decision.request.max_tokens,
             context={
                 "requested_model": decision.requested,
@@ -232,6 +236,7 @@ async def serve(run: Run, runtime: Runtime) -> None:
         finally:
             if run.unsettled is not None:
                 runtime.keep_unsettled(run)
+        runtime.learner.answered(run)
         metrics.request(run.decision.route, run.model.name, run.target.provider if run.target else "", run.status)
 
 
@@ -245,13 +250,23 @@ async def probe_answer(exchange: Exchange, decision: Decision) -> dict[str, obje
         "content": [{"type": "text", "text": "OK"}],
         "stop_reason": "max_tokens",
         "stop_sequence": None,
-        "usage": {"input_tokens": await tokens.count_async(decision.request), "output_tokens": 1},
+        "usage": {"input_tokens": await counting.counted_here(decision.request, decision.model), "output_tokens": 1},
     }
 
 
 async def serve_count_tokens(exchange: Exchange, runtime: Runtime) -> None:
     """POST /v1/messages/count_tokens: never billed, never limited (the client fires 15 at once)."""
-    await authenticate(exchange, runtime)
-    request = MessagesRequest.parse(await exchange.body(), counting=True)
+    principal = await authenticate(exchange, runtime)
+    body = await exchange.body()
+    request = MessagesRequest.parse(body, counting=True)
     request.check()
-    await exchange.answer_json({"input_tokens": await tokens.count_async(request)})
+    catalogue = runtime.catalogue.current
+    profile = profile_for(catalogue, principal.organization_id, principal.api_key_id)
+    try:
+        decision = await decide(exchange, request, profile, catalogue, tokens.estimate(request, len(body)), len(body))
+    except GatewayError:
+        # No model serves it: what it would count is still a fair question.
+        counted = (await tokens.count_async(request)).total
+    else:
+        counted = await counting.input_tokens(decision, exchange.headers, runtime.provider_counts)
+    await exchange.answer_json({"input_tokens": counted})

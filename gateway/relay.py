@@ -19,9 +19,10 @@ from gateway.exchange import EVENT_STREAM
 from gateway.plan import PlannedTarget
 from gateway.run import Run
 from gateway.safety import SafetyCheck, check_for
-from providers.errors import UpstreamError
+from providers.errors import InvalidRequest, UpstreamError
 from providers.types import RetryClass, UpstreamFailure
-from providers.wire.base import StreamDecoder, Wire
+from providers.wire.base import OutboundRequest, StreamDecoder, Wire
+from providers.wire.bounds import TOO_DEEP
 from providers.wire.registry import WIRES
 from providers.wire.sse import render
 
@@ -43,33 +44,52 @@ MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 async def relay(run: Run) -> None:
     """Serve the held request. Returns when the client has its answer, be it an error."""
     failure: UpstreamFailure | None = None
+    refusal: InvalidRequest | None = None
     for planned in run.plan:
-        failure = await _attempt(run, planned)
-        if failure is not None and failure.drop_reasoning:
-            run.drop_reasoning()
+        try:
             failure = await _attempt(run, planned)
-        if failure is not None and failure.retry is RetryClass.SAME_TARGET:
-            failure = await _attempt(run, planned)
+            if failure is not None and failure.drop_reasoning:
+                run.drop_reasoning()
+                failure = await _attempt(run, planned)
+            if failure is not None and failure.retry is RetryClass.SAME_TARGET:
+                failure = await _attempt(run, planned)
+        except InvalidRequest as error:  # not for this target; another one may take it
+            refusal = refusal or error
+            continue
         if failure is None:
             return
         if failure.paid or failure.retry is RetryClass.NEVER:
             break
-    assert failure is not None, "a plan has at least one target"
+    if failure is None:
+        assert refusal is not None, "a plan has at least one target"
+        raise refusal
     await _fail(run, from_failure(failure))
 
 
-async def _attempt(run: Run, planned: PlannedTarget) -> UpstreamFailure | None:
-    """One call to one target: None when the client has its answer, else why it has not."""
-    run.begin_attempt(planned.target)
-    wire: Wire = WIRES[planned.target.wire]
+async def _outbound(run: Run, planned: PlannedTarget, wire: Wire) -> OutboundRequest:
+    """The target's request. Raises InvalidRequest for what cannot be said to this target."""
+    request = run.request
+    if run.media is not None:
+        request = await run.media.inlined(request, wire=wire, target=planned.target, model=run.model)
     try:
-        outbound = wire.encode(
-            run.request,
+        return wire.encode(
+            request,
             target=planned.target,
             model=run.model,
             max_tokens=run.max_tokens,
             client_headers=run.exchange.headers,
         )
+    except RecursionError:
+        raise InvalidRequest(f"messages: {TOO_DEEP}") from None
+
+
+async def _attempt(run: Run, planned: PlannedTarget) -> UpstreamFailure | None:
+    """One call to one target: None when the client has its answer, else why it has not. Raises
+    InvalidRequest before the call."""
+    wire: Wire = WIRES[planned.target.wire]
+    outbound = await _outbound(run, planned, wire)
+    run.begin_attempt(planned.target)
+    try:
         upstream = await run.transport.open(
             outbound, target=planned.target, credential=planned.credential, messages=run.request
         )

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from credits.writer import LedgerWriter
     from gateway.relay import StreamState
     from gateway.safety import Judge
+    from providers.media import MediaFetcher
     from providers.transport import Transport
 
 log = structlog.get_logger("ccm.run")
@@ -51,6 +52,8 @@ class Run:
     transport: "Transport"
     began: float
     now: Callable[[], float] = time.monotonic
+    media: "MediaFetcher | None" = None
+    """Fetches images and documents for targets that do not."""
     judge: "Judge | None" = None
     """What judges the answer's tool calls, where the client asks for it and the target does not do it."""
     search: Callable[[bytes], Awaitable[bytes]] | None = None
@@ -63,6 +66,8 @@ class Run:
     watcher: "asyncio.Task[None] | None" = None
     attempts: list[dict[str, Any]] = field(default_factory=list)
     target: Target | None = None
+    changed_on_the_way: bool = False
+    """The request that was answered is not the one that was measured."""
     answering: bool = False
     """Content of the present attempt has been sent, or is about to be."""
     settled: bool = False
@@ -94,6 +99,7 @@ class Run:
     def drop_reasoning(self) -> None:
         """Go on without the thinking of earlier turns, which the provider does not know as its own."""
         self.decision = replace(self.decision, request=self.request.without_thinking())
+        self.changed_on_the_way = True
 
     def watch(self) -> None:
         """Notice from now on when the client goes away. The runtime starts this for requests that

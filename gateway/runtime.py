@@ -23,10 +23,14 @@ from credits.selectors import holds_by_state
 from credits.services import sweep
 from credits.writer import LedgerWriter
 from gateway import metrics
+from gateway.counting import Learner
 from gateway.run import Run
 from gateway.safety import VerdictCache
 from providers.catalogue import LiveCatalogue
+from providers.media import MediaFetcher
+from providers.provider_counts import ProviderCounts
 from providers.search import backend_named
+from providers.services import merge_token_factors
 from providers.transport import Transport
 
 log = structlog.get_logger("ccm.runtime")
@@ -44,7 +48,12 @@ class Runtime:
         self.keys = KeyCache(self._look_up_key)
         self.catalogue = LiveCatalogue()
         self.writer = LedgerWriter()
-        self.transport = Transport(allow_private=settings.ALLOW_PRIVATE_UPSTREAMS)
+        self.transport = Transport(
+            allow_private=settings.ALLOW_PRIVATE_UPSTREAMS, allow_private_media=settings.ALLOW_PRIVATE_MEDIA
+        )
+        self.media = MediaFetcher(self.transport)
+        self.provider_counts = ProviderCounts(self.transport)
+        self.learner = Learner()
         self.journal = Journal(settings.JOURNAL_DIR, self.writer.owner)
         self.verdicts = VerdictCache()
         self.search = backend_named(
@@ -71,6 +80,7 @@ class Runtime:
             self._tick(),
             self._gauge(),
             self._settle_unsettled(),
+            self._calibrate(),
         ):
             self._tasks.append(asyncio.create_task(_logged(coroutine)))
 
@@ -78,6 +88,8 @@ class Runtime:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.learner.close()
+        await self._merge_observations()
         with contextlib.suppress(CreditsError):
             await self._settle_again()
             await self.writer.close()
@@ -99,6 +111,23 @@ class Runtime:
         """All at once, so that they share a commit."""
         await asyncio.gather(*(run.settle_again() for run in self.unsettled))
         self.unsettled = {run for run in self.unsettled if run.unsettled is not None}
+
+    async def _calibrate(self) -> None:
+        while True:
+            await asyncio.sleep(settings.CALIBRATION_SECONDS)
+            await self._merge_observations()
+
+    async def _merge_observations(self) -> None:
+        """Bring what this process has learnt about tokenizers into the database, for all of them."""
+        batches = self.learner.observations.take()
+        if not batches:
+            return
+        known = {model.id: model.token_factors for model in self.catalogue.current.models.values()}
+        try:
+            await self.database.run(merge_token_factors, batches, known)
+        except Exception as error:
+            self.learner.observations.put_back(batches)
+            log.warning("token_factors_not_merged", error=type(error).__name__)
 
     async def _refresh_catalogue(self) -> None:
         try:

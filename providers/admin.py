@@ -10,16 +10,27 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import date_format
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from unfold.admin import ModelAdmin, StackedInline, TabularInline
 from unfold.decorators import action, display
 
 from providers import services
+from providers.calibration import ENOUGH_SAMPLES
 from providers.config_file import ROUTES
 from providers.connection import check
 from providers.forms import CostForm, CredentialForm, MappingForm, PriceForm, RouterProfileForm
 from providers.kinds import KINDS
-from providers.models import Credential, Mapping, MappingCost, Model, ModelPrice, PriceProposal, Provider, RouterProfile
+from providers.models import (
+    Credential,
+    Mapping,
+    MappingCost,
+    Model,
+    ModelPrice,
+    PriceProposal,
+    Provider,
+    RouterProfile,
+    TokenFactor,
+)
 from providers.prices import plain
 from providers.proposals_admin import PriceProposalAdmin
 from providers.selectors import model_warnings, providers_without_credential
@@ -57,7 +68,12 @@ class ProviderAdmin(ModelAdmin):
             "Wire format and time-outs",
             {
                 "classes": ("collapse",),
-                "fields": ("wire", ("connect_timeout", "first_byte_timeout"), ("idle_timeout", "total_timeout")),
+                "fields": (
+                    "wire",
+                    "count_tokens",
+                    ("connect_timeout", "first_byte_timeout"),
+                    ("idle_timeout", "total_timeout"),
+                ),
             },
         ),
     )
@@ -216,10 +232,11 @@ class ModelAdminPage(ModelAdmin):
     inlines = (MappingInline, PriceInline)
     actions = ("enable", "disable")
     compressed_fields = False
-    readonly_fields = ("newest_prices",)
+    readonly_fields = ("newest_prices", "token_factors")
     fieldsets = (
         (None, {"fields": (("name", "display_name"), "description", ("enabled", "discoverable"))}),
         ("What it can do", {"fields": (("context_window", "max_output"), ("vision", "tools", "thinking"))}),
+        ("Token counting", {"fields": ("token_factors",)}),
         ("Price", {"fields": ("newest_prices", "markup")}),
     )
 
@@ -247,6 +264,22 @@ class ModelAdminPage(ModelAdmin):
         prices = sorted(model.prices.all(), key=lambda price: price.effective_from, reverse=True) if model.pk else []
         lines = map(_price_line, prices[:PRICES_SHOWN])
         return format_html_join("", "<div>from {}: {}</div>", lines) or "none"
+
+    @display(description="tokens for one counted here")
+    def token_factors(self, model: Model) -> str:
+        learnt = TokenFactor.objects.filter(model=model).first() if model.pk else None
+        if learnt is None:
+            return "nothing learnt yet: what the model's family is known for"
+        when = date_format(timezone.localtime(learnt.updated_at), "DATETIME_FORMAT")
+        told = (("with a vocabulary", learnt.counted, learnt.counted_samples),
+                ("by size", learnt.estimated, learnt.estimated_samples))  # fmt: skip
+        lines = [
+            (how, f"{factor:.2f}", samples, "" if samples >= ENOUGH_SAMPLES else " (not used yet)")
+            for how, factor, samples in told
+        ]
+        return format_html_join("", "<div>{}: {}, learnt from {} requests{}</div>", lines) + format_html(
+            "<div>last at {}</div>", when
+        )
 
     @display(description="providers")
     def providers_in_order(self, model: Model) -> str:

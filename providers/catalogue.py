@@ -18,9 +18,11 @@ from django.db.models import Min, OuterRef, Subquery
 from django.utils import timezone
 
 from providers import models, prices
+from providers.calibration import factors_of
 from providers.crypto import CannotDecrypt
+from providers.families import family_of
 from providers.kinds import KINDS, Kind
-from providers.types import Catalogue, CredentialSecret, Model, Price, Profile, Target, Timeouts
+from providers.types import Catalogue, CredentialSecret, Model, Price, Profile, Target, Timeouts, TokenFactors
 
 RETRIES = 5
 HEALTHY_SECONDS = 30.0
@@ -37,7 +39,7 @@ class Snapshot:
 
 
 def build(now: datetime | None = None) -> Catalogue:
-    """The catalogue as it is now: eleven queries, whatever its size."""
+    """The catalogue as it is now: twelve queries, whatever its size."""
     return build_snapshot(now or timezone.now()).catalogue
 
 
@@ -70,8 +72,9 @@ def _read(version: int, now: datetime) -> Snapshot:
         if target:
             targets[mapping.model_id].append(target)
     current = _current(models.ModelPrice, "model", now)
+    learnt = {row.model_id: row for row in models.TokenFactor.objects.all()}
     listed = [
-        model_of(row, _price(row, current.get(row.pk), costs[row.pk]), tuple(targets[row.pk]))
+        model_of(row, _price(row, current.get(row.pk), costs[row.pk]), tuple(targets[row.pk]), learnt.get(row.pk))
         for row in models.Model.objects.filter(enabled=True)
     ]
     platform, by_organization, by_key = _profiles()
@@ -86,7 +89,9 @@ def _read(version: int, now: datetime) -> Snapshot:
     return Snapshot(catalogue, _next_change_at(now))
 
 
-def model_of(row: models.Model, price: Price | None, targets: tuple[Target, ...]) -> Model:
+def model_of(
+    row: models.Model, price: Price | None, targets: tuple[Target, ...], learnt: models.TokenFactor | None = None
+) -> Model:
     return Model(
         id=row.pk,
         name=row.name,
@@ -101,7 +106,12 @@ def model_of(row: models.Model, price: Price | None, targets: tuple[Target, ...]
         targets=targets,
         created_at=row.created_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         discoverable=row.discoverable,
+        token_factors=factors_of(learnt, _usual_factors(targets[0].actual_model if targets else row.name)),
     )
+
+
+def _usual_factors(actual_model: str) -> TokenFactors:
+    return TokenFactors(counted=family_of(actual_model).per_vocabulary_token)
 
 
 def _credentials() -> Mapping[int, tuple[CredentialSecret, ...]]:
@@ -154,6 +164,7 @@ def target_of(
             total=provider.total_timeout,
         ),
         credentials=pool or (),
+        counts_tokens=kind.counts_tokens if provider.count_tokens is None else provider.count_tokens,
     )
 
 

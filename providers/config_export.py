@@ -46,6 +46,7 @@ def _providers() -> Iterator[str]:
             _line("base_url", row.base_url or None),
             _line("wire", row.wire or None),
             _line("enabled", row.enabled if not row.enabled else None),
+            _line("count_tokens", row.count_tokens),
         ]
         for timeout in TIMEOUTS:
             seconds = getattr(row, timeout)

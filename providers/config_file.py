@@ -160,6 +160,7 @@ def _provider(table: Table, environ: Mapping[str, str]) -> ProviderEntry:
         table.warn("models", "is not read: list the models under [[models]] with a mapping to this provider.")
     known = KINDS.get(kind)
     values: dict[str, Any] = {"kind": kind, "wire": table.text("wire"), "enabled": table.flag("enabled")}
+    values["count_tokens"] = table.flag("count_tokens")
     values["base_url"] = "" if known is not None and base_url == known.base_url else base_url
     values |= {timeout: table.seconds(timeout) for timeout in TIMEOUTS}
     if not usable:

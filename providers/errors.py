@@ -2,6 +2,7 @@
 
 ProvidersError
 ├── InvalidRequest      the client's request is malformed; says which field and what to do
+│   └── RequestTooLarge it is well formed, and more than we take
 ├── UpstreamError       a provider did not serve the request; carries an UpstreamFailure
 └── ConfigError         what an operator entered cannot work; says which entry and why
 """
@@ -18,6 +19,11 @@ class ProvidersError(Exception):
 class InvalidRequest(ProvidersError):
     status = 400
     code = "invalid_request_error"
+
+
+class RequestTooLarge(InvalidRequest):
+    status = 413
+    code = "request_too_large"
 
 
 class UpstreamError(ProvidersError):

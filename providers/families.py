@@ -14,12 +14,15 @@ from typing import Literal
 
 EFFORTS = ("minimal", "low", "medium", "high", "xhigh", "max")
 """Every level of thinking that anybody knows, lowest first."""
+OFF = "none"
+"""As a level of thinking: no thinking."""
 LOW_TO_HIGH = ("low", "medium", "high")
 NO_BUDGET = (0, 0)
 
 Reasoning = Literal["none", "always", "anthropic", "effort", "switch", "budget", "level"]
 SchemaDialect = Literal["json_schema", "openai", "gemini", "plain"]
 ToolIds = Literal["free", "anthropic", "forty", "nine", "counted"]
+ImageTokens = Literal["area", "tiles", "tiles_768", "flat"]
 Tokenizer = Literal["claude", "o200k", "cl100k", "gemini", "deepseek", "qwen", "llama3", "tekken", "unknown"]
 
 
@@ -35,6 +38,14 @@ class Family:
     tokens, or a level; `always`: it thinks and takes no word on it."""
     efforts: tuple[str, ...] = ()
     """The efforts or levels that it knows, lowest first."""
+    off_effort: str = ""
+    """The effort that says not to think, or as little as it can: "" where none is known."""
+    adaptive: bool = True
+    """Claude: takes `thinking` of the type adaptive."""
+    budgets: bool = True
+    """Claude: takes `thinking` with a budget."""
+    takes_effort: bool = True
+    """Claude: takes `output_config.effort`."""
     budget: tuple[int, int] = NO_BUDGET
     """The least and the most tokens of a thinking budget."""
     can_stop_thinking: bool = True
@@ -62,6 +73,19 @@ class Family:
     searches_billed: Literal["each", "answer"] = "each"
     """Whether its provider bills every search, or once an answer that searched."""
     tokenizer: Tokenizer = "unknown"
+    per_vocabulary_token: float = 1.2
+    """Its tokens for one of the vocabulary that stands in for its tokenizer here (`tokens.vocabulary_of`),
+    until use has taught better (`providers.calibration`)."""
+    image_tokens: ImageTokens = "area"
+    """How an image counts: by its area (Claude), by tiles of 512 pixels (OpenAI) or of 768 (Gemini 2),
+    or always the same (Gemini 3)."""
+    largest_image: tuple[int, int] = (1568, 1600)
+    """Where images count by their area: the longest edge in pixels, to which larger ones are shrunk, and
+    the most tokens."""
+    page_tokens: int = 2_000
+    """Of a page of a PDF, whose text and picture both count at Claude."""
+    tools_overhead: tuple[int, int] = (0, 8)
+    """Tokens that tools cost beside their texts: once, and each."""
 
 
 UNKNOWN = Family("unknown")
@@ -78,9 +102,26 @@ _CLAUDE = Family(
     media_in_results=True,
     search_with_tools=True,
     tokenizer="claude",
+    tools_overhead=(346, 50),
 )
-_OPENAI = Family("gpt", schema="openai", tool_ids="forty", vision=True, pdf=True, fetches_urls=True, tokenizer="o200k")
-_OPENAI_REASONING = replace(_OPENAI, reasoning="effort", efforts=LOW_TO_HIGH, can_stop_thinking=False, sampling=False)
+_OPENAI = Family(
+    "gpt",
+    schema="openai",
+    tool_ids="forty",
+    vision=True,
+    pdf=True,
+    fetches_urls=True,
+    tokenizer="o200k",
+    per_vocabulary_token=1.0,
+    image_tokens="tiles",
+)
+_OPENAI_REASONING = replace(
+    _OPENAI, reasoning="effort", efforts=LOW_TO_HIGH, off_effort="low", can_stop_thinking=False, sampling=False
+)
+_GPT_5 = replace(_OPENAI_REASONING, name="gpt-5", max_output=128_000, context_window=400_000)
+_GPT_5_1 = replace(_GPT_5, name="gpt-5.1", off_effort=OFF, can_stop_thinking=True)
+_CLAUDE_BUDGET = replace(_CLAUDE, adaptive=False, takes_effort=False, max_output=64_000)
+_CLAUDE_OLD = replace(_CLAUDE_BUDGET, budgets=False)
 _GEMINI = Family(
     "gemini",
     max_output=65_536,
@@ -89,6 +130,9 @@ _GEMINI = Family(
     vision=True,
     pdf=True,
     tokenizer="gemini",
+    per_vocabulary_token=1.1,
+    image_tokens="tiles_768",
+    page_tokens=258,
 )
 _GEMINI_2_5 = replace(
     _GEMINI,
@@ -108,19 +152,35 @@ _GEMINI_3 = replace(
     fetches_urls=True,
     media_in_results=True,
     search_with_tools=True,
+    image_tokens="flat",
+    page_tokens=560,
 )
-_DEEPSEEK = Family("deepseek", reasoning="switch", replays_reasoning=True, tokenizer="deepseek")
+_DEEPSEEK = Family(
+    "deepseek", reasoning="switch", replays_reasoning=True, tokenizer="deepseek", per_vocabulary_token=1.1
+)
 
 _ROWS: tuple[tuple[str, Family], ...] = (
-    (r"claude-(?:opus-4-[7-9]|(?:opus|sonnet|haiku)-[5-9])", replace(_CLAUDE, sampling=False)),
+    (r"claude-(?:opus-4[-.][7-9]|[a-z]+-[5-9])", replace(
+        _CLAUDE, sampling=False, budgets=False, per_vocabulary_token=1.55, largest_image=(2576, 4784))),
+    (r"claude-[a-z]+-4[-.]6", _CLAUDE),
+    (r"claude-opus-4[-.]5", replace(_CLAUDE, adaptive=False, max_output=64_000)),
+    (r"claude-opus-4", replace(_CLAUDE_BUDGET, max_output=32_000)),
+    (r"claude-(?:[a-z]+-4|3[-.]7)", _CLAUDE_BUDGET),
+    (r"claude-3[-.]5", replace(_CLAUDE_OLD, max_output=8_192)),
+    (r"claude-(?:[123]|instant|v2)", replace(_CLAUDE_OLD, max_output=4_096)),
     (r"claude", _CLAUDE),
-    (r"gpt-oss", Family("gpt-oss", reasoning="effort", efforts=LOW_TO_HIGH, can_stop_thinking=False, schema="openai",
-                        tokenizer="o200k")),
+    (r"gpt-oss", Family("gpt-oss", reasoning="effort", efforts=LOW_TO_HIGH, off_effort="low", can_stop_thinking=False,
+                        schema="openai", tokenizer="o200k", per_vocabulary_token=1.0)),
     (r"gpt-(?:[5-9]|\d\d).*-chat", replace(_OPENAI, max_output=16_384)),
-    (r"gpt-5(?!\.)", replace(_OPENAI_REASONING, name="gpt-5", max_output=128_000, context_window=400_000,
-                             efforts=("minimal", *LOW_TO_HIGH))),
-    (r"gpt-(?:5\.|[6-9]|\d\d)", replace(_OPENAI_REASONING, name="gpt-5.1", max_output=128_000, context_window=400_000,
-                                        can_stop_thinking=True)),
+    (r"gpt-5-pro", replace(_GPT_5, efforts=("high",), off_effort="high")),
+    (r"gpt-5-codex", _GPT_5),
+    (r"gpt-5(?!\.)", replace(_GPT_5, efforts=("minimal", *LOW_TO_HIGH), off_effort="minimal")),
+    (r"gpt-5\.1-codex-max", replace(_GPT_5, name="gpt-5.1", efforts=(*LOW_TO_HIGH, "xhigh"))),
+    (r"gpt-5\.1-(?:codex|pro)", replace(_GPT_5, name="gpt-5.1")),
+    (r"gpt-5\.1", _GPT_5_1),
+    (r"gpt-(?:5\.|[6-9]|\d\d).*(?:codex|-pro)", replace(_GPT_5, name="gpt-5.1", efforts=(*LOW_TO_HIGH, "xhigh"))),
+    (r"gpt-(?:5\.|[6-9]|\d\d)", replace(_GPT_5_1, efforts=(*LOW_TO_HIGH, "xhigh"))),
+    (r"codex", _OPENAI_REASONING),
     (r"o\d", replace(_OPENAI_REASONING, name="o", max_output=100_000, context_window=200_000)),
     (r"gpt-4\.1", replace(_OPENAI, name="gpt-4.1", max_output=32_768, context_window=1_047_576)),
     (r"gpt-4o", replace(_OPENAI, name="gpt-4o", max_output=16_384, context_window=128_000)),
@@ -156,6 +216,7 @@ _ROWS: tuple[tuple[str, Family], ...] = (
     (r"command-a-reasoning", Family("cohere", max_output=32_768, reasoning="budget", budget=(1, 31_000),
                                     schema="plain")),
     (r"command|c4ai|aya", Family("cohere", max_output=8_192, schema="plain")),
+    (r"nova-2", Family("nova", max_output=65_535, schema="plain", vision=True, pdf=True, media_in_results=True)),
     (r"nova-", Family("nova", max_output=10_000, schema="plain", vision=True, pdf=True, media_in_results=True)),
     (r"llama-?4", Family("llama", vision=True, tokenizer="llama3")),
     (r"llama", Family("llama", tokenizer="llama3")),
@@ -179,6 +240,11 @@ def nearest_effort(wanted: str, known: Iterable[str]) -> str | None:
     rank = EFFORTS.index(wanted)
     fitting = [level for level in levels if EFFORTS.index(level) <= rank]
     return fitting[-1] if fitting else next(iter(levels), None)
+
+
+def effort_of(family: Family, wanted: str) -> str | None:
+    """The family's effort for a `wanted` level, or for OFF; None when it knows none."""
+    return (family.off_effort or None) if wanted == OFF else nearest_effort(wanted, family.efforts)
 
 
 def output_cap(model_name: str, asked: int, configured: int | None) -> int:

@@ -16,7 +16,8 @@ class Kind:
     """`base_url` is the default, "" when every installation has its own. `auth` says how the
     credential is sent, on the kind's own wire; a provider without one is called without that header.
     aws: an access key that signs requests, or a Bedrock API key (`providers.aws`).
-    `wire` is a name in `providers.wire.registry.WIRES`; `note` is shown to operators."""
+    `wire` is a name in `providers.wire.registry.WIRES`; `note` is shown to operators. `counts_tokens`:
+    it tells free of charge how many tokens a request has, and is asked unless the provider's row says no."""
 
     name: str
     label: str
@@ -24,12 +25,13 @@ class Kind:
     auth: Auth
     wire: str
     note: str = ""
+    counts_tokens: bool = False
 
 
 DEMO = "demo"
 
 _ROWS = (
-    Kind("anthropic", "Anthropic", "https://api.anthropic.com", "x-api-key", "anthropic"),
+    Kind("anthropic", "Anthropic", "https://api.anthropic.com", "x-api-key", "anthropic", counts_tokens=True),
     Kind(
         "openai",
         "OpenAI",
@@ -105,6 +107,7 @@ _ROWS = (
         "x-goog-api-key",
         "gemini",
         "The OpenAI format is at https://generativelanguage.googleapis.com/v1beta/openai (wire openai_chat).",
+        counts_tokens=True,
     ),
     Kind(
         "vertex",
@@ -114,6 +117,7 @@ _ROWS = (
         "vertex",
         "Base URL: https://LOCATION-aiplatform.googleapis.com/v1/projects/PROJECT/locations/LOCATION (for the location "
         "global: https://aiplatform.googleapis.com/…). Secret: a service account's JSON key. Gemini and Claude models.",
+        counts_tokens=True,
     ),
     Kind(
         "bedrock",
@@ -123,6 +127,7 @@ _ROWS = (
         "bedrock",
         "Put your region into the base URL. Secret: a Bedrock API key, or an access key as JSON with access_key_id and "
         "secret_access_key. Model names are Bedrock's, with a region's prefix (us.anthropic.…) where it asks for one.",
+        counts_tokens=True,
     ),
     Kind("cohere", "Cohere", "https://api.cohere.com", "bearer", "cohere"),
     Kind(

@@ -131,6 +131,13 @@ class Provider(CatalogueEntry):
         max_length=40, blank=True, choices=fields.wire_choices, help_text="Leave empty for the kind's own wire format."
     )
     enabled = models.BooleanField(default=True)
+    count_tokens = models.BooleanField(
+        "ask it to count tokens",
+        null=True,
+        blank=True,
+        help_text="For count_tokens, where its wire format has a way to ask. Unknown: as is usual for the kind "
+        "(yes for Anthropic, Gemini, Vertex AI and Bedrock). Whatever it does not answer quickly is counted here.",
+    )
     connect_timeout = models.FloatField(
         default=DEFAULTS.connect, validators=[MinValueValidator(0.1)], help_text="Seconds to reach the server."
     )
@@ -228,6 +235,23 @@ class Model(CatalogueEntry):
 
     def __str__(self) -> str:
         return self.name
+
+
+class TokenFactor(models.Model):
+    """How many tokens a model's providers report for each one measured here: see `providers.calibration`.
+    No catalogue entry: the catalogue is told when a factor has moved far enough to matter."""
+
+    model = models.OneToOneField(Model, on_delete=models.CASCADE, related_name="token_factor")
+    counted = models.FloatField(default=1.0)
+    counted_samples = models.PositiveIntegerField(default=0)
+    estimated = models.FloatField(default=1.0)
+    estimated_samples = models.PositiveIntegerField(default=0)
+    version = models.PositiveIntegerField(default=0)
+    """Raised with every change, so that no process overwrites another's."""
+    updated_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return f"token factor of {self.model}"
 
 
 class DatedQuerySet(CatalogueQuerySet[Row]):

@@ -11,16 +11,29 @@ from django.db import transaction
 from django.utils import timezone
 
 from providers import crypto
+from providers.calibration import Batch, Batches, Measured, blended, differ, factors_of
 from providers.crypto import CannotDecrypt
 from providers.errors import ConfigError
-from providers.models import Credential, DatedRates, MappingCost, Model, ModelPrice, Provider
+from providers.models import (
+    CatalogueVersion,
+    Credential,
+    DatedRates,
+    MappingCost,
+    Model,
+    ModelPrice,
+    Provider,
+    TokenFactor,
+)
 from providers.models import Mapping as MappingRow
 from providers.prices import CLASSES
 from providers.selectors import current_cost, current_price
+from providers.types import TokenFactors
 
 log = structlog.get_logger("ccm.providers")
 
 RATES = (*CLASSES, "web_search")
+MERGE_ATTEMPTS = 8
+MOST_SAMPLES = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,3 +152,38 @@ def rotate_credentials() -> Rotation:
             rotated += 1
     log.info("credentials_rotated", rotated=rotated, failed=len(failed))
     return Rotation(rotated=rotated, failed=tuple(failed))
+
+
+def merge_token_factors(batches: Batches, known: Mapping[int, TokenFactors]) -> int:
+    """Add what a process has seen to the stored factors; how many models' changed. `known` is what the
+    caller's catalogue says: a factor that has moved away from it raises the catalogue's version.
+    Several processes may merge at once: a row that another one has changed is read again."""
+    return sum(_merge_token_factor(model_id, kinds, known.get(model_id)) for model_id, kinds in batches.items())
+
+
+def _merge_token_factor(model_id: int, kinds: Mapping[Measured, Batch], known: TokenFactors | None) -> bool:
+    """False when the model is gone, or others were faster again and again: it is only a sample."""
+    for _ in range(MERGE_ATTEMPTS):
+        row = TokenFactor.objects.filter(model_id=model_id).first()
+        if row is None:
+            if not Model.objects.filter(pk=model_id).exists():
+                return False
+            row, _created = TokenFactor.objects.get_or_create(model_id=model_id)
+        for kind, batch in kinds.items():
+            samples = getattr(row, f"{kind}_samples")
+            setattr(row, kind, blended(getattr(row, kind), samples, batch))
+            setattr(row, f"{kind}_samples", min(samples + batch.samples, MOST_SAMPLES))
+        if _store(row, kinds, known):
+            return True
+    return False
+
+
+@transaction.atomic
+def _store(row: TokenFactor, kinds: Iterable[Measured], known: TokenFactors | None) -> bool:
+    """Whether nobody has changed the row in the meantime."""
+    values = {name: getattr(row, name) for kind in kinds for name in (kind, f"{kind}_samples")}
+    unchanged = TokenFactor.objects.filter(pk=row.pk, version=row.version)
+    stored = unchanged.update(**values, version=row.version + 1, updated_at=timezone.now())
+    if stored and known is not None and differ(known, factors_of(row, known)):
+        CatalogueVersion.bump()
+    return bool(stored)

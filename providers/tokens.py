@@ -1,7 +1,7 @@
-"""Local token counting: a cheap estimate for holds, and a count with OpenAI's o200k vocabulary.
+"""Local token counting: a cheap estimate for holds, and a count with one of OpenAI's vocabularies.
 
-Neither is the provider's own tokenizer: newer Claude models need 1.0 to 1.4 times as many
-tokens as o200k (translation.md 8.3). What is charged comes from the provider's usage.
+Neither is the provider's own tokenizer: a model's factors (`providers.calibration`) make the one of the
+other. What is charged comes from the provider's usage.
 """
 
 import asyncio
@@ -10,43 +10,65 @@ import math
 import os
 import re
 from collections import OrderedDict
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from fractions import Fraction
 from hashlib import blake2b
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
-import msgspec
 import tiktoken
 
+from providers.calibration import scaled
+from providers.families import UNKNOWN, Family
+from providers.readable import DOCUMENT_BYTES_PER_TOKEN, IMAGE_TOKENS, readable
 from providers.wire.request import MessagesRequest
 
 VOCABULARY = Path(__file__).resolve().parent / "vocab"
 SAFETY = Fraction(5, 4)
-"""What a hold multiplies the estimate with: Claude's tokenizers split finer than o200k."""
+"""What a hold multiplies the estimate with: requests differ in how many bytes a token of theirs has."""
 
 BYTES_PER_TOKEN = 3
-IMAGE_TOKENS = 1600
-"""An image at Claude's size limit: 1568 x 1568 pixels, width x height / 750 (capped)."""
-DOCUMENT_BYTES_PER_TOKEN = 8
 REQUEST_OVERHEAD = 8
-MESSAGE_OVERHEAD = 4
-TOOL_OVERHEAD = 8
 
-PIECE_CHARS = 100_000
+PIECE_CHARS = 20_000
+"""A text is counted in pieces of so many characters: what one long run of letters costs grows faster
+than its length."""
+MOST_CHARS = 1_000_000
+"""Of one request that are counted with the vocabulary, beside those whose count is known; of the rest the
+tokens are estimated from what was counted."""
+MOST_WAITING_BYTES = 16 * 1024 * 1024
+"""Of requests that wait to be counted. Beyond that a count is an estimate, and comes at once."""
 CACHE_FROM_CHARS = 256
 CACHE_BYTES = 8 * 1024 * 1024
 CACHE_ENTRY_BYTES = 160
 PAYLOAD_FROM_BYTES = 1024
 NEAR_BYTES = 200
-TOOL_REFERENCE = re.compile(rb'"tool_name"\s*:\s*"([^"]+)"')
+BY_ADDRESS = re.compile(rb'"source"\s*:\s*\{[^{}]{0,40}"url"')
 
 
-def hold_tokens(estimated: int) -> int:
-    """`estimated` tokens with the safety factor, rounded up."""
-    return math.ceil(estimated * SAFETY)
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Input tokens of a request: `text` by a vocabulary, `media` by the rules for images and files. `exact`:
+    all text was counted, nothing estimated."""
+
+    text: int
+    media: int
+    exact: bool = True
+
+    @property
+    def total(self) -> int:
+        return self.text + self.media
+
+    def scaled(self, factor: float) -> int:
+        """For a model that has `factor` tokens for one of the vocabulary's."""
+        return scaled(self.text, factor) + self.media
+
+
+def hold_tokens(estimated: int, factor: float = 1.0) -> int:
+    """`estimated` tokens with the safety factor, rounded up. What use has taught about the model (`factor`)
+    takes away no more than that safety: the plain estimate is always held."""
+    return math.ceil(estimated * max(Fraction(1), SAFETY * Fraction(factor)))
 
 
 def estimate(request: MessagesRequest, body_bytes: int) -> int:
@@ -54,10 +76,12 @@ def estimate(request: MessagesRequest, body_bytes: int) -> int:
 
     High for prose and code (about 4 bytes a token); meant to be used with `hold_tokens`.
     Images and documents sent as base64 count by their kind, not as text."""
-    messages = request.raw("messages")
+    messages = bytes(request.raw("messages"))
     payload_bytes, payload_tokens = 0, 0
     if b'"base64"' in messages:
-        payload_bytes, payload_tokens = _payloads(bytes(messages))
+        payload_bytes, payload_tokens = _payloads(messages)
+    if b'"source"' in messages:
+        payload_tokens += IMAGE_TOKENS * len(BY_ADDRESS.findall(messages))
     return max(0, body_bytes - payload_bytes) // BYTES_PER_TOKEN + payload_tokens + REQUEST_OVERHEAD
 
 
@@ -85,43 +109,117 @@ def _payloads(raw: bytes) -> tuple[int, int]:
     return size, tokens
 
 
-def count(request: MessagesRequest) -> int:
-    """Input tokens of `request` in o200k_base: system, messages, tools, and a flat amount for
-    each image. About 1 ms per 8 KB the first time a text is seen: not for the event loop."""
-    total = REQUEST_OVERHEAD
-    for text, extra in _countable(request):
-        total += extra + (count_text(text) if text else 0)
-    return total
+def has_media(request: MessagesRequest) -> bool:
+    """Whether `request` may hold images or documents, also inside the results of tools."""
+    messages = bytes(request.raw("messages"))
+    return b'"image"' in messages or b'"document"' in messages
 
 
-async def count_async(request: MessagesRequest) -> int:
-    """`count` off the event loop."""
-    return await asyncio.get_running_loop().run_in_executor(_executor(), count, request)
+def count(request: MessagesRequest, family: Family = UNKNOWN, *, eager_tools: bool = False) -> Count:
+    """Input tokens of `request` in the vocabulary that stands in for the family's: system, messages, tools,
+    images and files. `eager_tools`: deferred tools are sent at once, as to every model without a tool
+    search. About 1 ms per 10 KB the first time a text is seen: not for the event loop."""
+    return _Counting(vocabulary_of(family)).of(request, family, eager_tools=eager_tools)
 
 
-def count_text(text: str) -> int:
-    """Tokens of `text` in o200k_base. Time grows linearly with its length, whatever it holds."""
+async def count_async(request: MessagesRequest, family: Family = UNKNOWN, *, eager_tools: bool = False) -> Count:
+    """`count` off the event loop. While too much waits to be counted, an estimate."""
+    size = sum(len(bytes(request.raw(name))) for name in ("system", "tools", "messages"))
+    if _waiting.bytes + size > MOST_WAITING_BYTES:
+        return Count(estimate(request, size), 0, exact=False)
+    counting = functools.partial(count, request, family, eager_tools=eager_tools)
+    _waiting.bytes += size
+    try:
+        return await asyncio.get_running_loop().run_in_executor(_executor(), counting)
+    finally:
+        _waiting.bytes -= size
+
+
+@dataclass(slots=True)
+class _Waiting:
+    bytes: int = 0
+
+
+_waiting = _Waiting()
+
+
+class _Counting:
+    """One request's count, which encodes MOST_CHARS at most."""
+
+    def __init__(self, vocabulary: str) -> None:
+        self._vocabulary = vocabulary
+        self._left = MOST_CHARS
+        self._chars = self._tokens = self._uncounted = 0
+
+    def of(self, request: MessagesRequest, family: Family, *, eager_tools: bool) -> Count:
+        extras = REQUEST_OVERHEAD
+        media = 0
+        for part in readable(request, family, eager_tools=eager_tools):
+            extras += part.extra
+            media += part.media
+            if part.text:
+                self._add(part.text)
+        rest = math.ceil(self._uncounted * self._tokens / self._chars) if self._chars else 0
+        return Count(extras + self._tokens + rest, media, exact=not self._uncounted)
+
+    def _add(self, text: str) -> None:
+        taken = text
+        if not is_known(text, self._vocabulary):
+            taken = text[: self._left]
+            self._left -= len(taken)
+        self._uncounted += len(text) - len(taken)
+        if taken:
+            self._chars += len(taken)
+            self._tokens += count_text(taken, self._vocabulary)
+
+
+def vocabulary_of(family: Family) -> str:
+    """Which of the vocabularies at hand counts for a family: its own, or else the newest."""
+    return "cl100k_base" if family.tokenizer == "cl100k" else "o200k_base"
+
+
+def is_loaded(family: Family) -> bool:
+    """Whether the family's vocabulary is in memory: it takes some 60 MB, and is loaded on first use."""
+    return vocabulary_of(family) in _loaded
+
+
+def is_known(text: str, vocabulary: str) -> bool:
+    """Whether counting `text` costs nothing."""
+    return len(text) >= CACHE_FROM_CHARS and _cache.get(_key(text, vocabulary)) is not None
+
+
+def count_text(text: str, vocabulary: str = "o200k_base") -> int:
+    """Tokens of `text`. Time grows linearly with its length, whatever it holds."""
     if len(text) < CACHE_FROM_CHARS:
-        return _encode(text)
-    data = text.encode("utf-8", "replace")
-    key = blake2b(data, digest_size=16).digest()
+        return _encode(text, vocabulary)
+    key = _key(text, vocabulary)
     known = _cache.get(key)
     if known is None:
-        known = sum(_encode(text[at : at + PIECE_CHARS]) for at in range(0, len(text), PIECE_CHARS))
+        pieces = (text[at : at + PIECE_CHARS] for at in range(0, len(text), PIECE_CHARS))
+        known = sum(_encode(piece, vocabulary) for piece in pieces)
         _cache.put(key, known)
     return known
 
 
-def _encode(text: str) -> int:
+def _key(text: str, vocabulary: str) -> bytes:
+    return blake2b(text.encode("utf-8", "replace"), digest_size=16, person=vocabulary[:16].encode()).digest()
+
+
+def _encode(text: str, vocabulary: str) -> int:
     # A lone surrogate has no UTF-8 form, which tiktoken needs.
     clean = text if text.isascii() else text.encode("utf-8", "replace").decode()
-    return len(encoding().encode_ordinary(clean))
+    return len(encoding(vocabulary).encode_ordinary(clean))
 
 
 @functools.cache
-def encoding() -> tiktoken.Encoding:
+def encoding(vocabulary: str = "o200k_base") -> tiktoken.Encoding:
     os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(VOCABULARY))
-    return tiktoken.get_encoding("o200k_base")
+    loaded = tiktoken.get_encoding(vocabulary)
+    _loaded.add(vocabulary)
+    return loaded
+
+
+_loaded: set[str] = set()
 
 
 @functools.cache
@@ -140,6 +238,10 @@ class _CountCache:
     def __len__(self) -> int:
         return len(self._counts)
 
+    def clear(self) -> None:
+        with self._lock:
+            self._counts.clear()
+
     def get(self, key: bytes) -> int | None:
         with self._lock:
             known = self._counts.get(key)
@@ -157,67 +259,6 @@ class _CountCache:
 _cache = _CountCache(CACHE_BYTES // CACHE_ENTRY_BYTES)
 
 
-def _countable(request: MessagesRequest) -> Iterator[tuple[str, int]]:
-    """Every text of `request` that a model reads, with tokens to add for what surrounds it."""
-    system = request.value("system")
-    yield from _contents(system)
-    for message in request.value("messages"):
-        yield "", MESSAGE_OVERHEAD
-        yield from _contents(message["content"])
-    loaded = None
-    for tool in request.value("tools") or ():
-        if tool.get("defer_loading"):
-            # A deferred tool costs nothing until a tool search has loaded it.
-            loaded = loaded or set(TOOL_REFERENCE.findall(request.raw("messages")))
-            if str(tool.get("name")).encode() not in loaded:
-                continue
-        yield _json(tool.get("input_schema")), TOOL_OVERHEAD
-        yield f"{tool.get('name', '')}\n{tool.get('description') or ''}", 0
-
-
-def _contents(content: Any) -> Iterator[tuple[str, int]]:
-    if isinstance(content, str):
-        yield content, 0
-    elif isinstance(content, list):
-        for block in content:
-            if isinstance(block, dict):
-                yield from _block(block)
-
-
-def _block(block: dict[str, Any]) -> Iterator[tuple[str, int]]:
-    match block.get("type"):
-        case "text":
-            yield str(block.get("text", "")), 0
-        case "thinking":
-            yield str(block.get("thinking", "")), 0
-        case "tool_use" | "server_tool_use" | "mcp_tool_use":
-            yield str(block.get("name", "")), MESSAGE_OVERHEAD
-            yield _json(block.get("input")), 0
-        case "image":
-            yield "", IMAGE_TOKENS
-        case "document":
-            yield from _document(block)
-        case "redacted_thinking":
-            yield "", len(str(block.get("data", ""))) // BYTES_PER_TOKEN
-        case _:
-            # Tool results of every kind, and blocks that are newer than this code.
-            yield "", MESSAGE_OVERHEAD
-            content = block.get("content")
-            yield from _contents(content)
-            if isinstance(content, dict):
-                yield _json(content), 0
-
-
-def _document(block: dict[str, Any]) -> Iterator[tuple[str, int]]:
-    source = block.get("source")
-    data = str(source.get("data", "")) if isinstance(source, dict) else ""
-    if isinstance(source, dict) and source.get("type") == "text":
-        yield data, 0
-    else:
-        yield "", max(IMAGE_TOKENS, len(data) // DOCUMENT_BYTES_PER_TOKEN)
-    yield str(block.get("title") or ""), 0
-    yield from _contents(source.get("content") if isinstance(source, dict) else None)
-
-
-def _json(value: Any) -> str:
-    return "" if value is None else msgspec.json.encode(value).decode("utf-8", "replace")
+def forget() -> None:
+    """Forget every count; for measurements."""
+    _cache.clear()

@@ -30,6 +30,7 @@ KEEP_ALIVE_SECONDS = 60
 MAX_BODY_BYTES = 64 * 1024 * 1024
 READ_BUFFER_BYTES = 256 * 1024
 RESET_ERRORS = frozenset({errno.ECONNRESET, errno.EPIPE})
+MALFORMED = "its base URL or its credential is malformed"
 SKIPPED = frozenset({"User-Agent", "Accept", "Content-Type"})
 
 
@@ -76,12 +77,25 @@ class FetchFailed(ProvidersError):
         self.reason = reason
 
 
-class Transport:
-    """`allow_private`: upstreams may have loopback and private addresses."""
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    status: int
+    location: str
+    """Where a redirect leads, "" for none."""
+    body: bytes
 
-    def __init__(self, *, allow_private: bool) -> None:
+
+class Transport:
+    """`allow_private`: upstreams may have loopback and private addresses. `allow_private_media`: so may
+    addresses that customers give, which is for tests alone."""
+
+    def __init__(self, *, allow_private: bool, allow_private_media: bool = False) -> None:
         self._allow_private = allow_private
+        self.allow_private_media = allow_private_media
         self._sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[aiohttp.ClientSession, _Watch]] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._public: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = (
             weakref.WeakKeyDictionary()
         )
         self._demo = DemoUpstream()
@@ -96,25 +110,24 @@ class Transport:
         pair = self._sessions.pop(asyncio.get_running_loop(), None)
         if pair is not None:
             await pair[0].close()
+        public = self._public.pop(asyncio.get_running_loop(), None)
+        if public is not None:
+            await public.close()
 
     def _session(self) -> "tuple[aiohttp.ClientSession, _Watch]":
         loop = asyncio.get_running_loop()
         pair = self._sessions.get(loop)
         if pair is None:
-            session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=0,
-                    keepalive_timeout=KEEP_ALIVE_SECONDS,
-                    ttl_dns_cache=30,
-                    socket_factory=None if self._allow_private else public_socket,
-                ),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,
-                read_bufsize=READ_BUFFER_BYTES,
-                skip_auto_headers=SKIPPED,
-            )
-            pair = self._sessions[loop] = (session, _Watch())
+            pair = self._sessions[loop] = (_new_session(allow_private=self._allow_private), _Watch())
         return pair
+
+    def _public_session(self) -> aiohttp.ClientSession:
+        """This event loop's session for addresses that customers give."""
+        loop = asyncio.get_running_loop()
+        session = self._public.get(loop)
+        if session is None:
+            session = self._public[loop] = _new_session(allow_private=self.allow_private_media, decompress=False)
+        return session
 
     async def open(
         self,
@@ -157,37 +170,27 @@ class Transport:
         """Make `call` and read its answer whole: status and body. Redirects are answers. A connection
         that was closed under it is tried once more. Raises FetchFailed: no answer within `seconds`,
         or one of more than `limit` bytes."""
+        fetched = await self._fetched(self._session()[0], call, seconds, limit)
+        return fetched.status, fetched.body
+
+    async def fetch_public(self, call: Call, *, seconds: float, limit: int) -> Fetched:
+        """As `fetch`, of an address that a customer gave: never one in a private network, whatever holds
+        for upstreams. Checked of each address right before it is connected to."""
+        return await self._fetched(self._public_session(), call, seconds, limit)
+
+    async def _fetched(self, session: aiohttp.ClientSession, call: Call, seconds: float, limit: int) -> Fetched:
         try:
             async with asyncio.timeout(seconds):
                 try:
-                    return await self._fetch(call, seconds, limit)
+                    return await _fetch(session, call, seconds, limit)
                 except (aiohttp.ClientError, OSError) as error:
                     if not _is_reset(error):
                         raise
-                    return await self._fetch(call, seconds, limit)
+                    return await _fetch(session, call, seconds, limit)
         except TimeoutError:
             raise FetchFailed(f"no answer within {seconds:g} seconds") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise FetchFailed(_unreachable(error, Timeouts(connect=seconds))[0]) from error
-
-    async def _fetch(self, call: Call, seconds: float, limit: int) -> tuple[int, bytes]:
-        session, _ = self._session()
-        async with session.request(
-            call.method,
-            # The query is encoded already, and is to arrive as it is.
-            URL(call.url, encoded=True),
-            data=call.body,
-            headers={"accept-encoding": "identity", "user-agent": "ccm", **call.headers},
-            allow_redirects=False,
-            timeout=_client_timeout(seconds),
-        ) as response:
-            body = bytearray()
-            async for piece in response.content.iter_any():
-                body += piece
-                if len(body) > limit:
-                    response.close()
-                    raise FetchFailed(f"an answer of more than {limit} bytes")
-            return response.status, bytes(body)
 
     async def _google_token(
         self, session: aiohttp.ClientSession, target: Target, credential: CredentialSecret | None
@@ -196,6 +199,41 @@ class Transport:
         if credential is None or _auth(target) != "google-oauth" or not is_service_account(credential.secret):
             return ""
         return await self._google.token(session, credential, target)
+
+
+def _new_session(*, allow_private: bool, decompress: bool = True) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        auto_decompress=decompress,
+        connector=aiohttp.TCPConnector(
+            limit=0,
+            keepalive_timeout=KEEP_ALIVE_SECONDS,
+            ttl_dns_cache=30,
+            socket_factory=None if allow_private else public_socket,
+        ),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+        read_bufsize=READ_BUFFER_BYTES,
+        skip_auto_headers=SKIPPED,
+    )
+
+
+async def _fetch(session: aiohttp.ClientSession, call: Call, seconds: float, limit: int) -> Fetched:
+    async with session.request(
+        call.method,
+        # The query is encoded already, and is to arrive as it is.
+        URL(call.url, encoded=True),
+        data=call.body,
+        headers={"accept-encoding": "identity", "user-agent": "ccm", **call.headers},
+        allow_redirects=False,
+        timeout=_client_timeout(seconds),
+    ) as response:
+        body = bytearray()
+        async for piece in response.content.iter_any():
+            body += piece
+            if len(body) > limit:
+                response.close()
+                raise FetchFailed(f"an answer of more than {limit} bytes")
+        return Fetched(response.status, response.headers.get("location", ""), bytes(body))
 
 
 @functools.lru_cache(maxsize=1024)
@@ -411,5 +449,5 @@ def _unreachable(error: Exception, timeouts: Timeouts) -> tuple[str, bool]:
         case aws.MalformedSecret():
             return f"its credential is malformed: {error}", False
         case aiohttp.NonHttpUrlClientError() | ValueError():
-            return "its base URL or its credential is malformed", False
+            return MALFORMED, False
     return "the network failed", True

@@ -114,6 +114,17 @@ class Target:
     cost: Price | None
     timeouts: Timeouts
     credentials: tuple[CredentialSecret, ...] = ()
+    counts_tokens: bool = False
+    """Its provider may be asked how many tokens a request has."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenFactors:
+    """A model's input tokens for each one measured here: `counted` with a vocabulary of OpenAI's,
+    `estimated` from the request's size."""
+
+    counted: float = 1.0
+    estimated: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +144,7 @@ class Model:
     targets: tuple[Target, ...]
     created_at: str = "1970-01-01T00:00:00Z"
     discoverable: bool = True
+    token_factors: TokenFactors = TokenFactors()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,24 +12,32 @@ from gateway.routing.names import Found, Names, is_alias, is_claude, names_of, s
 from gateway.routing.patterns import MAX_NAME, InvalidPattern, check, matches
 from gateway.routing.profiles import AUTO_MAP_REGEX, BACKGROUND_REGEX, merge_profiles
 from gateway.routing.types import Decision, NoModels, Route, Rule, UnknownModel
-from providers.types import Catalogue, Profile
+from providers.calibration import scaled
+from providers.types import Catalogue, Model, Profile
 from providers.wire.request import MessagesRequest
 
 Outcome = tuple[Found | None, str]
 
 
 def route(
-    request: MessagesRequest, *, headers: Mapping[str, str], profile: Profile, catalogue: Catalogue, tokens: int
+    request: MessagesRequest,
+    *,
+    headers: Mapping[str, str],
+    profile: Profile,
+    catalogue: Catalogue,
+    tokens: int,
+    counted: bool = False,
 ) -> Decision:
     """Decide which model serves `request`.
 
-    `headers` have lower-case names; `profile` comes from `profile_for`; `tokens` is the local
-    count of the request's input. Raises UnknownModel for a name that stands for nothing,
+    `headers` have lower-case names; `profile` comes from `profile_for`; `tokens` is the request's
+    input as measured here, `counted` or else estimated: each model has its own factor for either.
+    Raises UnknownModel for a name that stands for nothing,
     NoModels for a catalogue without a servable model, InvalidRequest for a malformed field."""
     names = names_of(catalogue)
     if not names.models:
         raise NoModels
-    case = _Case(request, headers, merge_profiles(profile), names, tokens)
+    case = _Case(request, headers, merge_profiles(profile), names, tokens, counted=counted)
     chosen, found = _apply(case)
     _, wants_1m = split_1m(request.model)
     return Decision(
@@ -52,11 +60,19 @@ class _Case:
     """One request on its way through the rules."""
 
     def __init__(
-        self, request: MessagesRequest, headers: Mapping[str, str], profile: Profile, names: Names, tokens: int
+        self,
+        request: MessagesRequest,
+        headers: Mapping[str, str],
+        profile: Profile,
+        names: Names,
+        tokens: int,
+        *,
+        counted: bool,
     ) -> None:
         self.profile = profile
         self.names = names
-        self.tokens = tokens
+        self._tokens = tokens
+        self._counted = counted
         self.trail: list[Rule] = []
         self.warnings: list[str] = []
         self.name, _ = split_1m(request.model)
@@ -67,6 +83,11 @@ class _Case:
         )
         self.is_explicit = False
         self.base = self._base()
+
+    def tokens_for(self, model: Model) -> int:
+        """The request's input in tokens of `model`."""
+        factors = model.token_factors
+        return scaled(self._tokens, factors.counted if self._counted else factors.estimated)
 
     def target(self, route: Route) -> Outcome:
         """The model of a route in the profile, or why there is none."""
@@ -199,12 +220,13 @@ def _long_context(case: _Case) -> Outcome:
     if found is None:
         return None, why_not
     threshold = case.profile.long_context_threshold or 0
-    if case.tokens > threshold:
-        return found, f"{case.tokens} input tokens are more than the threshold of {threshold}."
     chosen = next((other for _, _, rule in _LATER if (other := rule(case)[0])), case.base).model
-    if _holds(chosen.context_window, case.tokens) or not _holds(found.model.context_window, case.tokens):
-        return None, f"{case.tokens} input tokens are within the threshold of {threshold}."
-    return found, f"{case.tokens} input tokens do not fit the {chosen.context_window} of {shown(chosen.name)}."
+    tokens = case.tokens_for(chosen)
+    if tokens > threshold:
+        return found, f"{tokens} input tokens are more than the threshold of {threshold}."
+    if _holds(chosen.context_window, tokens) or not _holds(found.model.context_window, case.tokens_for(found.model)):
+        return None, f"{tokens} input tokens are within the threshold of {threshold}."
+    return found, f"{tokens} input tokens do not fit the {chosen.context_window} of {shown(chosen.name)}."
 
 
 def _holds(context_window: int | None, tokens: int) -> bool:

@@ -9,22 +9,24 @@ conversation (`foreign`). Changed in an answer: `message.model`, which names the
 
 import functools
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Raw
 
 from providers.errors import UpstreamError
+from providers.families import family_of, output_cap
 from providers.kinds import DEMO
 from providers.types import Model, Target, UpstreamFailure, Usage
 from providers.wire.anthropic_errors import failure_in_stream, failure_of_answer
 from providers.wire.anthropic_stream import AnthropicStreamDecoder, renamed
 from providers.wire.anthropic_usage import NO_USAGE, update_usage
-from providers.wire.base import DecodedResponse, OutboundRequest
-from providers.wire.claude import changes_for_claude, fitting_budget
-from providers.wire.compatible import changes_for
+from providers.wire.base import DecodedResponse, MediaKind, OutboundRequest
+from providers.wire.claude import changes_for_family
+from providers.wire.compatible import changes_for, reads_addresses
 from providers.wire.errors import broken_answer, error_parts
 from providers.wire.foreign import without_foreign_blocks
+from providers.wire.handover import changes_for_claude
 from providers.wire.request import MessagesRequest
 
 ANTHROPIC = "anthropic"
@@ -33,6 +35,11 @@ FORWARDED = ("anthropic-", "x-stainless-", "x-claude-code-")
 FORWARDED_EXACTLY = frozenset({"x-app", "user-agent"})
 FORWARDED_ELSEWHERE = ("anthropic-version", "anthropic-beta")
 USER_AGENT = "ccm"
+COUNTED = frozenset(
+    {"messages", "system", "tools", "tool_choice", "thinking", "output_config", "mcp_servers", "context_management"}
+)
+"""The fields that its endpoint for counting tokens takes; it refuses any other."""
+UNLIMITED = 1_000_000_000
 
 
 SEARCHING = frozenset({ANTHROPIC, DEMO, "openrouter"})
@@ -59,27 +66,68 @@ class AnthropicWire:
         request: MessagesRequest,
         *,
         target: Target,
-        model: Model,  # noqa: ARG002  other wires need its capabilities
+        model: Model,
         max_tokens: int,
         client_headers: Mapping[str, str],
     ) -> OutboundRequest:
-        if target.kind == ANTHROPIC:
-            changed = changes_for_claude(request, max_tokens=max_tokens, model_name=target.actual_model)
-        else:
-            changed = without_foreign_blocks(request) | fitting_budget(request, max_tokens)
+        changed: dict[str, Any] = {}
         if request.model != target.actual_model:
             changed["model"] = target.actual_model
-        if max_tokens < request.max_tokens:
-            changed["max_tokens"] = max_tokens
+        limit = output_cap(target.actual_model, min(max_tokens, request.max_tokens), model.max_output)
+        if limit < request.max_tokens:
+            changed["max_tokens"] = limit
         if target.kind != ANTHROPIC and "safeguards" in request.fields:
             changed["safeguards"] = None
-        changed |= changes_for(request, target.kind, max_tokens=max_tokens)
+        changed |= changes_for_family(request, family_of(target.actual_model), limit=limit)
+        changed |= changes_for(request, target.kind, max_tokens=limit)
         edited = request.with_fields(**changed) if changed else request
+        last = changes_for_claude(edited) if target.kind == ANTHROPIC else without_foreign_blocks(edited)
+        edited = edited.with_fields(**last) if last else edited
         return OutboundRequest(
             url=messages_url(target.base_url, beta="anthropic-beta" in client_headers),
             body=edited.encode(),
             headers=_headers(client_headers, target.kind),
         )
+
+    def reads_address(
+        self,
+        kind: MediaKind,  # noqa: ARG002  the kind of server decides
+        url: str,  # noqa: ARG002
+        *,
+        target: Target,
+        model: Model,  # noqa: ARG002  as above
+    ) -> bool:
+        """See `providers.wire.base.ReadsAddresses`."""
+        return reads_addresses(target.kind)
+
+    def encode_count(
+        self,
+        request: MessagesRequest,
+        *,
+        target: Target,
+        model: Model,  # noqa: ARG002  as above
+        client_headers: Mapping[str, str],
+    ) -> OutboundRequest:
+        """See `providers.wire.base.CountsTokens`."""
+        edited = request.with_fields(
+            **changes_for_family(request, family_of(target.actual_model), limit=UNLIMITED)
+            | changes_for(request, target.kind, max_tokens=UNLIMITED)
+            | without_foreign_blocks(request)
+        )
+        fields = {name: value for name, value in edited.fields.items() if name in COUNTED}
+        fields["model"] = Raw(msgspec.json.encode(target.actual_model))
+        address, query, beta = messages_url(target.base_url, beta="anthropic-beta" in client_headers).partition("?")
+        return OutboundRequest(
+            url=f"{address}/count_tokens{query}{beta}",
+            body=msgspec.json.encode(fields),
+            headers=_headers(client_headers, target.kind),
+        )
+
+    def decode_count(self, body: bytes, *, target: Target) -> int:
+        try:
+            return msgspec.json.decode(body, type=_Count).input_tokens
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise UpstreamError(broken_answer(target, "told no token count")) from None
 
     def stream_decoder(
         self,
@@ -113,6 +161,10 @@ class AnthropicWire:
 
     def decode_error(self, status: int, headers: Mapping[str, str], body: bytes, *, target: Target) -> UpstreamFailure:
         return failure_of_answer(status, headers, body, target=target)
+
+
+class _Count(msgspec.Struct):
+    input_tokens: int
 
 
 class _Content(msgspec.Struct):

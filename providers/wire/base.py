@@ -6,10 +6,12 @@ back into Anthropic's form, streamed or not. `providers.wire.registry.WIRES` lis
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from providers.types import Model, Target, UpstreamFailure, Usage
 from providers.wire.request import MessagesRequest
+
+MediaKind = Literal["image", "document"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,16 @@ class Wire(Protocol):
 
     def decode_error(self, status: int, headers: Mapping[str, str], body: bytes, *, target: Target) -> UpstreamFailure:
         """What a non-2xx answer means. `headers` have lower-case names."""
+        ...
+
+
+@runtime_checkable
+class ReadsAddresses(Protocol):
+    """A wire whose providers do not all read images and documents from addresses. Optional: ask with
+    `isinstance`; of any other wire they do."""
+
+    def reads_address(self, kind: MediaKind, url: str, *, target: Target, model: Model) -> bool:
+        """Whether `target` reads it itself, or has no use for it in any form; else its bytes are sent."""
         ...
 
 

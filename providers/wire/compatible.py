@@ -4,17 +4,16 @@ They get the client's body byte for byte but for this. Source: translation.md 1.
 difference is a field in a row.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from providers.wire.claude import LEAST_BUDGET, budget_for
 from providers.wire.openai_chat.history import BILLING_HEADER
-from providers.wire.openai_chat.reasoning import BUDGETS
 from providers.wire.request import MessagesRequest
 
 ANTHROPIC = "anthropic"
 SERVER_TOOLS = ("web_search_", "web_fetch_", "code_execution_", "tool_search_tool_", "mcp_toolset", "advisor_")
 SERVER_MARKS = tuple(b'"' + name.encode() for name in SERVER_TOOLS)
-LEAST_BUDGET = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +26,15 @@ class Differences:
     """Takes `type` on the client's own tools."""
     adaptive: bool = True
     """Takes thinking of the type adaptive; otherwise it gets a budget."""
+    addresses: bool = True
+    """Reads images and documents from addresses."""
 
 
 OWN_MODELS = Differences(
     without=frozenset({"context_management", "diagnostics", "inference_geo", "thread"}),
     server_tools=False,
     adaptive=False,
+    addresses=False,
 )
 """A server that does not run Claude."""
 RELAY = Differences()
@@ -43,8 +45,12 @@ DIFFERENCES: dict[str, Differences] = {
     "kimi": OWN_MODELS,
     "moonshot": OWN_MODELS,
     "minimax": OWN_MODELS,
-    "deepseek": Differences(without=OWN_MODELS.without, server_tools=False, typed_tools=False, adaptive=False),
+    "deepseek": replace(OWN_MODELS, typed_tools=False),
 }
+
+
+def reads_addresses(kind: str) -> bool:
+    return DIFFERENCES.get(kind, RELAY).addresses
 
 
 def changes_for(request: MessagesRequest, kind: str, *, max_tokens: int) -> dict[str, Any]:
@@ -55,7 +61,10 @@ def changes_for(request: MessagesRequest, kind: str, *, max_tokens: int) -> dict
     differences = DIFFERENCES.get(kind, RELAY)
     changed: dict[str, Any] = {name: None for name in differences.without if name in request.fields}
     limit = min(max_tokens, request.max_tokens)
-    return changed | _system(request) | _tools(request, differences) | _thinking(request, differences, limit)
+    changed |= _tools(request, differences) | _thinking(request, differences, limit)
+    if not differences.server_tools:
+        changed |= _messages(request)
+    return changed | _system(request)
 
 
 def _system(request: MessagesRequest) -> dict[str, Any]:
@@ -71,20 +80,58 @@ def _system(request: MessagesRequest) -> dict[str, Any]:
 
 def _tools(request: MessagesRequest, differences: Differences) -> dict[str, Any]:
     raw = bytes(request.raw("tools"))
-    marks = () if differences.server_tools else SERVER_MARKS
+    marks = () if differences.server_tools else (*SERVER_MARKS, b'"defer_loading"')
     if not differences.typed_tools:
         marks = (*marks, b'"custom"')
     if not any(mark in raw for mark in marks):
         return {}
     tools = request.value("tools") or []
     kept = [
-        _untyped(tool) if not differences.typed_tools else tool
+        _as_taken(tool, differences)
         for tool in tools
         if differences.server_tools or not str(tool.get("type") or "").startswith(SERVER_TOOLS)
     ]
     if kept == tools:
         return {}
     return {"tools": kept} if kept else {"tools": None, "tool_choice": None}
+
+
+def _as_taken(tool: dict[str, Any], differences: Differences) -> dict[str, Any]:
+    if not differences.server_tools and "defer_loading" in tool:
+        tool = {name: value for name, value in tool.items() if name != "defer_loading"}
+    return tool if differences.typed_tools else _untyped(tool)
+
+
+def _messages(request: MessagesRequest) -> dict[str, Any]:
+    """References to tools, which only a server with a tool search knows, become texts (the tools themselves are
+    sent at once); turns of the system in the middle of a conversation become the user's."""
+    raw = bytes(request.raw("messages"))
+    if b'"tool_reference"' not in raw and all(message.role != "system" for message in request.messages):
+        return {}
+    return {"messages": [_plain_turn(message) for message in request.value("messages")]}
+
+
+def _plain_turn(message: dict[str, Any]) -> dict[str, Any]:
+    content = message.get("content")
+    if message.get("role") == "system":
+        texts = [content] if isinstance(content, str) else [str(block.get("text") or "") for block in content or ()]
+        said = "\n\n".join(text for text in texts if text.strip()) or "(nothing)"
+        return {"role": "user", "content": f"<system-reminder>\n{said}\n</system-reminder>"}
+    if not isinstance(content, list):
+        return message
+    return {**message, "content": [_without_references(block) for block in content]}
+
+
+def _without_references(block: dict[str, Any]) -> dict[str, Any]:
+    content = block.get("content") if block.get("type") == "tool_result" else None
+    if not isinstance(content, list):
+        return block
+    named = [str(inner.get("tool_name")) for inner in content if inner.get("type") == "tool_reference"]
+    if not named:
+        return block
+    kept = [inner for inner in content if inner.get("type") != "tool_reference"]
+    told = {"type": "text", "text": f"Loaded tools: {', '.join(named)}. You can call them now."}
+    return {**block, "content": [*kept, told]}
 
 
 def _untyped(tool: dict[str, Any]) -> dict[str, Any]:
@@ -95,8 +142,14 @@ def _untyped(tool: dict[str, Any]) -> dict[str, Any]:
 
 def _thinking(request: MessagesRequest, differences: Differences, limit: int) -> dict[str, Any]:
     thinking = request.thinking
-    if differences.adaptive or thinking is None or thinking.type != "adaptive":
+    if thinking is None:
         return {}
-    limits = {level: limit for limit, level in BUDGETS}
-    budget = min(limits.get(request.output_config.effort or "high", limits["high"]), limit - 1)
+    if thinking.type == "adaptive" and not differences.adaptive:
+        wanted = budget_for(request.output_config.effort)
+    elif thinking.type == "enabled" and limit < request.max_tokens and (thinking.budget_tokens or 0) >= limit:
+        # Credits afford less than the client asked for.
+        wanted = limit
+    else:
+        return {}
+    budget = min(wanted, limit - 1)
     return {"thinking": {"type": "enabled", "budget_tokens": budget} if budget >= LEAST_BUDGET else None}

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from providers.errors import InvalidRequest
+from providers.wire import bounds
 
 ROLES = Literal["user", "assistant", "system"]
 THINKING_BLOCKS = frozenset({"thinking", "redacted_thinking"})
@@ -75,7 +76,7 @@ def _decode(decoder: "msgspec.json.Decoder[Any]", raw: Raw, name: str) -> Any:
 def _reason(error: Exception, name: str) -> str:
     """msgspec's message with `$` replaced by the field's name: "Expected `int` … at messages[0]"."""
     if isinstance(error, RecursionError):
-        return "is nested too deeply."
+        return bounds.TOO_DEEP
     return str(error).replace("`$", f"`{name}") + "."
 
 
@@ -107,7 +108,9 @@ class MessagesRequest:
             fields = _fields.decode(body)
         except msgspec.ValidationError:
             raise InvalidRequest("The request body must be a JSON object.") from None
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        except RecursionError:
+            raise InvalidRequest(f"The request body {bounds.TOO_DEEP}") from None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InvalidRequest(f"The request body is not valid JSON: {error}.") from None
         return cls(fields, counting=counting)
 
@@ -164,8 +167,10 @@ class MessagesRequest:
         return b"" if raw is None else bytes(raw)
 
     def check(self) -> None:
-        """Decode every known field, so that a wrong one is refused now (InvalidRequest)."""
+        """Decode every known field, so that a wrong one is refused now (InvalidRequest); refuse what
+        is larger than any honest request (`bounds`)."""
         _ = (self.system, self.tools, self.thinking, self.output_config, self.user_id)
+        bounds.check(self)
 
     def texts(self) -> Iterator[str]:
         """Every text of the conversation that a model reads, undecorated."""

@@ -8,17 +8,17 @@ from urllib.parse import quote
 
 import msgspec
 
-from providers.errors import UpstreamError
+from providers.families import family_of, output_cap
 from providers.types import Model, Target, UpstreamFailure
 from providers.wire.anthropic import AnthropicWire
 from providers.wire.anthropic_errors import failure_of_answer
-from providers.wire.base import DecodedResponse, OutboundRequest, StreamDecoder
-from providers.wire.claude import changes_for_claude
-from providers.wire.errors import broken_answer
+from providers.wire.base import DecodedResponse, MediaKind, OutboundRequest, StreamDecoder
+from providers.wire.claude import changes_for_family
 from providers.wire.foreign import without_foreign_blocks
 from providers.wire.gemini.errors import failure_of_answer as failure_of_google
 from providers.wire.gemini.errors import status_of
 from providers.wire.gemini.wire import GeminiWire
+from providers.wire.handover import changes_for_claude
 from providers.wire.request import MessagesRequest
 
 VERSION = "vertex-2023-10-16"
@@ -68,6 +68,10 @@ class VertexWire:
     def decode_error(self, status: int, headers: Mapping[str, str], body: bytes, *, target: Target) -> UpstreamFailure:
         return self._wire(target).decode_error(status, headers, body, target=target)
 
+    def reads_address(self, kind: MediaKind, url: str, *, target: Target, model: Model) -> bool:
+        """See `providers.wire.base.ReadsAddresses`."""
+        return self._wire(target).reads_address(kind, url, target=target, model=model)
+
     def encode_count(
         self, request: MessagesRequest, *, target: Target, model: Model, client_headers: Mapping[str, str]
     ) -> OutboundRequest:
@@ -81,6 +85,16 @@ class _ClaudeOnVertex(AnthropicWire):
     """Anthropic's format, with the model in the address and the version in the body."""
 
     name = "vertex"
+
+    def reads_address(
+        self,
+        kind: MediaKind,  # noqa: ARG002  Claude at Google takes bytes alone
+        url: str,  # noqa: ARG002
+        *,
+        target: Target,  # noqa: ARG002
+        model: Model,  # noqa: ARG002
+    ) -> bool:
+        return False
 
     def searches(
         self,
@@ -97,13 +111,16 @@ class _ClaudeOnVertex(AnthropicWire):
         request: MessagesRequest,
         *,
         target: Target,
-        model: Model,  # noqa: ARG002  as at Anthropic's own
+        model: Model,
         max_tokens: int,
         client_headers: Mapping[str, str],
     ) -> OutboundRequest:
-        changed = changes_for_claude(request, max_tokens=max_tokens, model_name=_name(target)) | _basic_search(request)
-        if max_tokens < request.max_tokens:
-            changed["max_tokens"] = max_tokens
+        limit = output_cap(_name(target), min(max_tokens, request.max_tokens), model.max_output)
+        changed = changes_for_family(request, family_of(_name(target)), limit=limit)
+        edited = request.with_fields(**changed) if changed else request
+        changed |= changes_for_claude(edited) | _basic_search(request)
+        if limit < request.max_tokens:
+            changed["max_tokens"] = limit
         changed |= {"anthropic_version": VERSION, "safeguards": None}
         fields = dict(request.with_fields(**changed).fields)
         del fields["model"]
@@ -130,16 +147,6 @@ class _ClaudeOnVertex(AnthropicWire):
         kept = {name: value for name, value in edited.fields.items() if name in KEPT_FOR_COUNTING}
         body = msgspec.json.encode({"anthropic_version": VERSION, "model": _name(target), **kept})
         return OutboundRequest(f"{_base(target)}{PUBLISHER}{COUNTING}:rawPredict", body, _headers(client_headers))
-
-    def decode_count(self, body: bytes, *, target: Target) -> int:
-        try:
-            return msgspec.json.decode(body, type=_Count).input_tokens
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise UpstreamError(broken_answer(target, "told no token count")) from None
-
-
-class _Count(msgspec.Struct):
-    input_tokens: int
 
 
 def _base(target: Target) -> str:

@@ -26,6 +26,10 @@ KEYS = {
     "output_config", "stream", "temperature", "top_p", "top_k", "stop_sequences", "service_tier", "container",
     "mcp_servers", "speed", "safeguards",
 }  # fmt: skip
+COUNTED_KEYS = {
+    "model", "messages", "system", "tools", "tool_choice", "thinking", "output_config", "mcp_servers",
+    "context_management",
+}  # fmt: skip
 TOOL_ID = re.compile(r"^[a-zA-Z0-9_-]+$")
 TOOL_NAME = re.compile(r"^[a-zA-Z0-9_-]{1,128}$")
 STATUS_TYPES = {
@@ -95,6 +99,9 @@ class AnthropicFront:
 
     def other(self, method: str, path: str, body: Any) -> dict[str, Any] | Failure | None:
         if (method, path) == ("POST", "/v1/messages/count_tokens"):
+            extra = sorted(set(body) - COUNTED_KEYS)
+            if extra:
+                return Failure(400, f"{extra[0]}: Extra inputs are not permitted", type="invalid_request_error")
             return {"input_tokens": max(1, len(json.dumps(body)) // 4)}
         if method == "HEAD":
             return {}

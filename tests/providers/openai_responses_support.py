@@ -8,8 +8,8 @@ from typing import Any
 from anthropic.lib.streaming._messages import accumulate_event
 
 from providers.types import Target
+from providers.wire.base import StreamDecoder
 from providers.wire.openai_responses import OpenAIResponsesWire
-from providers.wire.openai_responses.stream import OpenAIResponsesStreamDecoder
 from providers.wire.request import MessagesRequest
 from providers.wire.sse import SseParser
 from tests.providers import openai_chat_support as chat
@@ -79,7 +79,7 @@ def ends(status: str = "completed", **fields: Any) -> bytes:
 
 @dataclass
 class Streamed:
-    decoder: OpenAIResponsesStreamDecoder
+    decoder: StreamDecoder
     bytes: bytes
 
     @property

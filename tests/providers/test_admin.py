@@ -25,6 +25,7 @@ from providers.models import (
     PriceProposal,
     Provider,
     RouterProfile,
+    TokenFactor,
 )
 from providers.price_source import SourcePrice
 from providers.proposals import propose
@@ -442,3 +443,13 @@ def test_who_may_only_look_cannot_decide(client, proposed):
     client.force_login(decider)
     decide(client, "approve_selected", proposed[0])
     assert MappingCost.objects.count() == 2
+
+
+def test_a_model_s_page_shows_what_was_learnt_about_its_tokenizer(operator):
+    model = make_model()
+    page = f"/admin/providers/model/{model.pk}/change/"
+    assert "nothing learnt yet" in operator.get(page).content.decode()
+    TokenFactor.objects.create(model=model, counted=1.234, counted_samples=57, estimated=0.8, estimated_samples=3)
+    shown = operator.get(page).content.decode()
+    assert "with a vocabulary: 1.23, learnt from 57 requests" in shown
+    assert "by size: 0.80, learnt from 3 requests (not used yet)" in shown

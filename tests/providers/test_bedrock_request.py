@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from providers.errors import InvalidRequest
-from providers.wire.bedrock.claude import version_of
 from providers.wire.bedrock.families import family_of, is_native
 from tests.providers.bedrock_support import (
     CLAUDE,
@@ -470,22 +469,6 @@ def test_thinking_in_the_form_of_the_model_s_version(name: str, thinking: Any, s
     body = encoded(request(thinking=thinking, output_config=config, max_tokens=20000), name, max_tokens=20000)
     assert body.get("thinking") == sent
     assert body.get("output_config") == output
-
-
-@pytest.mark.parametrize(
-    ("name", "version"),
-    [
-        (CLAUDE, (4, 6)),
-        (OPUS, (4, 5)),
-        ("anthropic.claude-sonnet-4-20250514-v1:0", (4, 0)),
-        ("anthropic.claude-3-7-sonnet-20250219-v1:0", (3, 7)),
-        ("anthropic.claude-3-haiku-20240307-v1:0", (3, 0)),
-        ("anthropic.claude-v2:1", (99, 0)),
-        (ARN, (99, 0)),
-    ],
-)
-def test_versions(name: str, version: tuple[int, int]) -> None:
-    assert version_of(name) == version
 
 
 def test_what_only_anthropic_s_own_servers_have_is_left_out_for_claude() -> None:

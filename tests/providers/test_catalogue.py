@@ -196,7 +196,7 @@ def test_the_number_of_queries_does_not_grow(django_assert_max_num_queries: Any)
     for number in range(10):
         provider = make_provider(f"p{number}")
         make_mapping(make_model(f"m{number}"), provider)
-    with django_assert_max_num_queries(11):
+    with django_assert_max_num_queries(12):
         build(NOW)
 
 

@@ -462,3 +462,13 @@ def test_a_loss_on_long_requests_alone_is_warned_of():
     assert import_config(lossy, environ={}).warnings == [
         "model m: p costs 4 for input above 200000 tokens, customers pay 2.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("told", "stored"), [("count_tokens = true", True), ("count_tokens = false", False), ("", None)]
+)
+def test_whether_a_provider_is_asked_to_count_is_imported_and_exported(told: str, stored: bool | None):
+    import_config(f'[[providers]]\nname = "p"\nkind = "anthropic"\n{told}\n', environ={})
+    assert Provider.objects.get(name="p").count_tokens is stored
+    assert told in export_config()
+    assert ("count_tokens" in export_config()) is bool(told)

@@ -265,7 +265,7 @@ def test_bug_095_names_that_google_refuses_are_replaced_everywhere() -> None:
     assert body["contents"][2]["parts"][0]["functionResponse"]["name"] == sent[0]
     assert body["toolConfig"]["functionCallingConfig"]["allowedFunctionNames"] == [sent[0]]
     assert original_names(asked) == {sent[0]: names[0], sent[1]: names[1], sent[2]: names[2]}
-    assert function_name(sent[0]) == sent[0]
+    assert function_name(sent[0]) != sent[0], "a tool of that very name gets another one"
 
 
 @pytest.mark.parametrize("kind", ["code_execution_20250825", "web_fetch_20250910", "mcp_toolset"])
@@ -275,9 +275,11 @@ def test_tools_that_only_anthropic_s_servers_run_are_refused(kind: str) -> None:
 
 
 def test_a_model_without_tools_gets_none() -> None:
-    body = encoded(request(tools=[BASH], tool_choice={"type": "any"}), served=model(tools=False))
+    body = encoded(request(tools=[BASH], tool_choice={"type": "none"}), served=model(tools=False))
     assert "tools" not in body
     assert "toolConfig" not in body
+    with pytest.raises(InvalidRequest, match="cannot call tools"):
+        encoded(request(tools=[BASH], tool_choice={"type": "any"}), served=model(tools=False))
 
 
 # -- schemas

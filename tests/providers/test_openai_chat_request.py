@@ -201,7 +201,7 @@ def test_server_tools_and_the_placeholder_are_left_out() -> None:
     sent = encoded(request(tools=tools, tool_choice={"type": "auto", "disable_parallel_tool_use": True}))
     assert not {"tools", "tool_choice", "parallel_tool_calls"} & set(sent)
     assert "tools" not in encoded(request(tools=[]))
-    assert "tools" not in encoded(request(tools=[BASH]), served=model(tools=False))
+    assert "tools" not in encoded(request(tools=[BASH], tool_choice={"type": "none"}), served=model(tools=False))
 
 
 def test_loaded_tools_come_last_in_the_order_of_loading() -> None:

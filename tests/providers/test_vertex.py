@@ -58,7 +58,6 @@ def test_claude_s_body_has_the_version_and_no_model() -> None:
         "messages": [{"role": "user", "content": "hi"}],
         "stream": True,
         "system": "s",
-        "thinking": {"type": "adaptive"},
         "anthropic_version": "vertex-2023-10-16",
     }
     assert headers["anthropic-beta"] == "a,b"

@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 
 from providers.errors import InvalidRequest
-from providers.wire.claude import changes_for_claude
+from providers.families import family_of, output_cap
+from providers.wire.claude import changes_for_family
+from providers.wire.handover import changes_for_claude
 from providers.wire.openai_chat.history import BILLING_HEADER
-from providers.wire.openai_chat.reasoning import BUDGETS
 from providers.wire.request import MessagesRequest
 
 VERSION = "bedrock-2023-05-31"
@@ -39,9 +40,7 @@ MARKS = tuple(
 )
 """One of these stands in every list of tools that has to change."""
 ELSEWHERE = frozenset({"url", "file"})
-NEW_NAME = re.compile(r"claude-[a-z]+-(\d+)(?:-(\d{1,2})(?!\d))?")
-OLD_NAME = re.compile(r"claude-(\d+)(?:-(\d{1,2})(?!\d))?")
-LEAST_BUDGET = 1024
+NEWEST_OPUS = re.compile(r"opus-(?:4-(?:[7-9]|1\d)|[5-9])")
 
 
 def body_of(request: MessagesRequest, *, model_id: str, max_tokens: int, betas: str) -> bytes:
@@ -49,8 +48,9 @@ def body_of(request: MessagesRequest, *, model_id: str, max_tokens: int, betas: 
     if request.value("mcp_servers"):
         raise InvalidRequest("mcp_servers: Amazon Bedrock cannot call MCP servers.")
     taken = [beta for beta in (part.strip() for part in betas.split(",")) if beta in BETAS]
-    limit = min(max_tokens, request.max_tokens)
-    changed = changes_for_claude(request, max_tokens=request.max_tokens, model_name=model_id)
+    limit = output_cap(model_id, min(max_tokens, request.max_tokens), None)
+    changed = changes_for_family(request, family_of(model_id), limit=limit)
+    changed |= changes_for_claude(request.with_fields(**changed) if changed else request)
     changed |= _context_management(request)
     changed |= _tools(request, frozenset(taken), strict=_takes_strict(model_id))
     edited = request.with_fields(**changed) if changed else request
@@ -62,20 +62,13 @@ def body_of(request: MessagesRequest, *, model_id: str, max_tokens: int, betas: 
     fields["max_tokens"] = limit
     for name, value in (
         ("system", _system(edited)),
-        ("thinking", _thinking(edited, model_id, limit)),
-        ("output_config", _output_config(edited, model_id)),
+        ("output_config", _output_config(edited)),
     ):
         if value:
             fields[name] = value
         else:
             fields.pop(name, None)
     return _without_scopes(msgspec.json.encode(fields))
-
-
-def version_of(model_id: str) -> tuple[int, int]:
-    """(4, 5) for a Claude 4.5; the newest there may be for a name that does not tell."""
-    found = NEW_NAME.search(model_id) or OLD_NAME.search(model_id)
-    return (int(found[1]), int(found[2] or 0)) if found else (99, 0)
 
 
 def _system(request: MessagesRequest) -> Any:
@@ -88,39 +81,9 @@ def _system(request: MessagesRequest) -> Any:
     return [block for block in blocks if not str(block.get("text") or "").lstrip().startswith(BILLING_HEADER)]
 
 
-def _thinking(request: MessagesRequest, model_id: str, limit: int) -> Any:
-    """`thinking` in the form that the model's version has: adaptive from 4.6 on, a budget before, and
-    none before 3.7."""
-    thinking = request.thinking
-    if thinking is None:
-        return None
-    version = version_of(model_id)
-    if thinking.type == "adaptive" and version < (4, 6):
-        budget = _budget(request.output_config.effort)
-    elif thinking.type == "enabled" and thinking.budget_tokens is not None:
-        budget = thinking.budget_tokens
-        if budget < limit and version >= (3, 7):
-            return request.fields["thinking"]
-    else:
-        return request.fields["thinking"] if version >= (3, 7) else None
-    budget = min(budget, limit - 1)
-    if version < (3, 7) or budget < LEAST_BUDGET:
-        return None
-    return {"type": "enabled", "budget_tokens": budget}
-
-
-def _budget(effort: str | None) -> int:
-    limits = {level: limit for limit, level in BUDGETS}
-    return limits.get(effort or "high", limits["high"])
-
-
-def _output_config(request: MessagesRequest, model_id: str) -> Any:
+def _output_config(request: MessagesRequest) -> Any:
     config = request.value("output_config")
-    if not isinstance(config, dict):
-        return None
-    version = version_of(model_id)
-    takes_effort = version >= (4, 6) or (version == (4, 5) and "opus" in model_id)
-    return {name: value for name, value in config.items() if name in OUTPUT and (name != "effort" or takes_effort)}
+    return {name: value for name, value in config.items() if name in OUTPUT} if isinstance(config, dict) else None
 
 
 def _context_management(request: MessagesRequest) -> dict[str, Any]:
@@ -134,7 +97,7 @@ def _context_management(request: MessagesRequest) -> dict[str, Any]:
 
 def _takes_strict(model_id: str) -> bool:
     """Bedrock refuses `strict` on the tools of its newest Opus models."""
-    return "opus" not in model_id or version_of(model_id) < (4, 7)
+    return NEWEST_OPUS.search(model_id) is None
 
 
 def _tools(request: MessagesRequest, betas: frozenset[str], *, strict: bool) -> dict[str, Any]:

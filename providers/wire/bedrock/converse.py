@@ -2,15 +2,21 @@
 
 from collections.abc import Mapping
 
+import msgspec
+from msgspec import Raw
+
 from providers.types import Model, Target, UpstreamFailure
 from providers.wire.base import DecodedResponse, OutboundRequest
 from providers.wire.bedrock.converse_request import body_of, streams
 from providers.wire.bedrock.converse_response import decoded_response
 from providers.wire.bedrock.converse_stream import ConverseStreamDecoder
+from providers.wire.bedrock.counting import COUNTING_TOKENS, counting, decoded_count
 from providers.wire.bedrock.errors import failure_of_answer
 from providers.wire.bedrock.families import model_id
 from providers.wire.bedrock.urls import outbound
 from providers.wire.request import MessagesRequest
+
+COUNTED = ("messages", "system", "toolConfig", "additionalModelRequestFields")
 
 
 class ConverseWire:
@@ -35,6 +41,19 @@ class ConverseWire:
         streamed = streams(request, target, model)
         action = "converse-stream" if streamed else "converse"
         return outbound(target, model_id(target.actual_model), action, body, streamed=streamed)
+
+    def encode_count(
+        self, request: MessagesRequest, *, target: Target, model: Model, client_headers: Mapping[str, str]
+    ) -> OutboundRequest:
+        betas = client_headers.get("anthropic-beta", "")
+        told = msgspec.json.decode(
+            body_of(request, target=target, model=model, max_tokens=COUNTING_TOKENS, betas=betas), type=dict[str, Raw]
+        )
+        counted = {name: told[name] for name in COUNTED if name in told}
+        return counting(target, {"converse": counted})
+
+    def decode_count(self, body: bytes, *, target: Target) -> int:
+        return decoded_count(body, target)
 
     def stream_decoder(self, *, request: MessagesRequest, target: Target, model: Model) -> ConverseStreamDecoder:
         return ConverseStreamDecoder(request=request, target=target, model=model)

@@ -10,6 +10,7 @@ from providers.wire.bedrock.errors import malformed
 from providers.wire.bedrock.signatures import REDACTED, SIGNED, prefix
 from providers.wire.blocks import TEXT, THINKING, TOOL, Blocks
 from providers.wire.emitters import Emitter
+from providers.wire.enforced import wants_one_call
 from providers.wire.errors import broken_answer
 from providers.wire.openai_chat.tools import original_names
 from providers.wire.request import MessagesRequest
@@ -81,10 +82,8 @@ class Counts(_Wire):
 
 class Answer:
     def __init__(self, emitter: Emitter, *, request: MessagesRequest, target: Target, model: Model) -> None:
-        choice = request.value("tool_choice")
-        one_call = isinstance(choice, dict) and choice.get("disable_parallel_tool_use") is True
         self.blocks = Blocks(emitter)
-        self.sequence = BlockSequence(self.blocks, names=original_names(request), one_call=one_call)
+        self.sequence = BlockSequence(self.blocks, names=original_names(request), one_call=wants_one_call(request))
         self.usage = Usage()
         self.stopped = False
         """The answer is complete; only its usage may come later."""

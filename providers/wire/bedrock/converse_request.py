@@ -9,32 +9,30 @@ from typing import Any
 import msgspec
 
 from providers.errors import InvalidRequest
+from providers.families import LOW_TO_HIGH, OFF, nearest_effort, output_cap
 from providers.types import Model, Target
+from providers.wire import refusals
 from providers.wire.bedrock.claude import BETAS
 from providers.wire.bedrock.converse_messages import ConverseWriter, cache_points, text_item
 from providers.wire.bedrock.families import Family, family_of
 from providers.wire.openai_chat.history import BILLING_HEADER, PARAGRAPH, Turn, turns_of
 from providers.wire.openai_chat.quirks import Quirks
-from providers.wire.openai_chat.reasoning import LEVELS, OFF, wanted_effort
+from providers.wire.openai_chat.reasoning import wanted_effort
 from providers.wire.openai_chat.request import schema_instruction, wanted_schema
-from providers.wire.openai_chat.tools import functions_of, wire_name
+from providers.wire.openai_chat.tools import CALL_ANY, CALL_NONE, CALL_ONE, functions_of, wire_name
 from providers.wire.request import MessagesRequest
 
 LEAST_BUDGET = 1024
 STOP_PATHS = ["/stop_sequence", "/delta/stop_sequence"]
 """Where Claude tells, in a whole answer and in a streamed one, at which sequence it stopped."""
-CALL_NONE = "Answer without calling any tool."
-CALL_ANY = "You must call one of the tools now."
-CALL_ONE = "You must call the tool {name} now."
 
 
 def body_of(request: MessagesRequest, *, target: Target, model: Model, max_tokens: int, betas: str = "") -> bytes:
     """The request's body. Raises InvalidRequest. What changes least comes first."""
-    if request.value("mcp_servers"):
-        raise InvalidRequest("mcp_servers: Amazon Bedrock cannot call MCP servers.")
+    refusals.check(request, model)
     family = family_of(target.actual_model)
     turns = turns_of(request)
-    limit = min(max_tokens, model.max_output or max_tokens)
+    limit = output_cap(target.actual_model, max_tokens, model.max_output)
     instructions: list[str] = []
     tools, choice = _tools(request, turns, family, instructions) if model.tools else ([], None)
     output = _output_config(request, family, instructions)
@@ -154,7 +152,7 @@ def _model_fields(request: MessagesRequest, model: Model, family: Family, limit:
         fields |= {"anthropic_beta": taken} if taken else {}
         fields |= _claude_thinking(request, limit) if model.thinking else {}
     elif wanted is not None and family.reasoning == "effort":
-        fields["reasoning_effort"] = _level(wanted, ("low", "medium", "high"))
+        fields["reasoning_effort"] = _level(wanted, LOW_TO_HIGH)
     elif wanted is not None and family.reasoning == "nova":
         fields["reasoningConfig"] = _nova_reasoning(wanted)
     if "thinking" in fields:
@@ -183,11 +181,7 @@ def _nova_reasoning(wanted: str) -> dict[str, Any]:
 
 
 def _level(wanted: str, levels: tuple[str, ...]) -> str:
-    """The highest of `levels` that is not above `wanted`, else the lowest."""
-    if wanted == OFF:
-        return levels[0]
-    rank = LEVELS.index(wanted)
-    return next((level for level in reversed(levels) if LEVELS.index(level) <= rank), levels[0])
+    return levels[0] if wanted == OFF else nearest_effort(wanted, levels) or levels[0]
 
 
 def _output_config(request: MessagesRequest, family: Family, instructions: list[str]) -> dict[str, Any]:

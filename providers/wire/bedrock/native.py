@@ -9,6 +9,7 @@ from providers.wire.anthropic import AnthropicWire
 from providers.wire.anthropic_stream import DELTA, MESSAGE_STOP, AnthropicStreamDecoder
 from providers.wire.base import OutboundRequest
 from providers.wire.bedrock.claude import body_of
+from providers.wire.bedrock.counting import COUNTING_TOKENS, counting, decoded_count
 from providers.wire.bedrock.errors import failure_in_stream, failure_of_answer
 from providers.wire.bedrock.families import model_id
 from providers.wire.bedrock.frames import BrokenFrame, Frame, FrameReader
@@ -51,6 +52,24 @@ class NativeWire(AnthropicWire):
         body = body_of(request, model_id=name, max_tokens=max_tokens, betas=betas)
         action = "invoke-with-response-stream" if request.stream else "invoke"
         return outbound(target, name, action, body, streamed=request.stream)
+
+    def encode_count(
+        self,
+        request: MessagesRequest,
+        *,
+        target: Target,
+        model: Model,  # noqa: ARG002  as above
+        client_headers: Mapping[str, str],
+    ) -> OutboundRequest:
+        name = model_id(target.actual_model)
+        asked = request.with_fields(max_tokens=COUNTING_TOKENS)
+        betas = client_headers.get("anthropic-beta", "")
+        return counting(
+            target, {"invokeModel": {"body": body_of(asked, model_id=name, max_tokens=COUNTING_TOKENS, betas=betas)}}
+        )
+
+    def decode_count(self, body: bytes, *, target: Target) -> int:
+        return decoded_count(body, target)
 
     def stream_decoder(
         self,

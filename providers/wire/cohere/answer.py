@@ -8,8 +8,9 @@ import msgspec
 from providers.types import Model, Target, UpstreamFailure, Usage
 from providers.wire.blocks import TEXT, THINKING, TOOL, Blocks
 from providers.wire.cohere.errors import failure_in_answer
-from providers.wire.cohere.request import cited_sources, one_call_only
+from providers.wire.cohere.request import cited_sources
 from providers.wire.emitters import Emitter
+from providers.wire.enforced import wants_one_call
 from providers.wire.errors import broken_answer
 from providers.wire.openai_chat.tools import original_names
 from providers.wire.request import MessagesRequest
@@ -98,7 +99,7 @@ class WholeAnswer(msgspec.Struct):
 class Answer:
     def __init__(self, emitter: Emitter, *, request: MessagesRequest, target: Target, model: Model) -> None:
         self.blocks = Blocks(emitter)
-        self._sequence = BlockSequence(self.blocks, names=original_names(request), one_call=one_call_only(request))
+        self._sequence = BlockSequence(self.blocks, names=original_names(request), one_call=wants_one_call(request))
         self.usage = Usage()
         self.ended = False
         self._finish_reason = ""

@@ -10,12 +10,14 @@ from typing import Any
 import msgspec
 
 from providers.errors import InvalidRequest
+from providers.families import OFF, output_cap
 from providers.types import Model, Target
+from providers.wire import refusals
 from providers.wire.cohere.messages import CohereMessageWriter
 from providers.wire.cohere.sources import Source, sources_of
 from providers.wire.openai_chat.history import PARAGRAPH, system_text, turns_of
 from providers.wire.openai_chat.quirks import Quirks
-from providers.wire.openai_chat.reasoning import OFF, wanted_effort
+from providers.wire.openai_chat.reasoning import wanted_effort
 from providers.wire.openai_chat.request import schema_instruction, wanted_schema
 from providers.wire.openai_chat.tools import functions_of, wire_name
 from providers.wire.request import MessagesRequest
@@ -36,10 +38,9 @@ def url_of(target: Target) -> str:
 
 def body_of(request: MessagesRequest, *, target: Target, model: Model, max_tokens: int) -> bytes:
     """The request's body. Raises InvalidRequest. What changes least comes first."""
-    if request.value("mcp_servers"):
-        raise InvalidRequest("mcp_servers: Cohere cannot call MCP servers.")
+    refusals.check(request, model)
     turns = turns_of(request)
-    limit = min(max_tokens, model.max_output or max_tokens)
+    limit = output_cap(target.actual_model, max_tokens, model.max_output)
     functions = functions_of(request, turns, QUIRKS) if model.tools else []
     # With tools Cohere takes neither documents nor a schema.
     sources = [] if functions else sources_of(turns)
@@ -66,11 +67,6 @@ def cited_sources(request: MessagesRequest, model: Model) -> dict[str, Source]:
     if model.tools and functions_of(request, turns, QUIRKS):
         return {}
     return {source.id: source for source in sources_of(turns)}
-
-
-def one_call_only(request: MessagesRequest) -> bool:
-    choice = request.value("tool_choice")
-    return isinstance(choice, dict) and choice.get("disable_parallel_tool_use") is True
 
 
 def _tools(request: MessagesRequest, functions: list[dict[str, Any]]) -> dict[str, Any]:

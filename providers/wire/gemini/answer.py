@@ -15,6 +15,7 @@ from providers.families import family_of
 from providers.types import Model, Target, UpstreamFailure, Usage
 from providers.wire.blocks import TEXT, THINKING, Blocks
 from providers.wire.emitters import Emitter
+from providers.wire.enforced import wants_one_call
 from providers.wire.errors import broken_answer
 from providers.wire.gemini.arguments import StreamedArguments
 from providers.wire.gemini.chunks import (
@@ -31,7 +32,7 @@ from providers.wire.gemini.chunks import (
 from providers.wire.gemini.errors import failure_in_stream
 from providers.wire.gemini.search import Findings, web_search_of
 from providers.wire.gemini.thinking import Carried, carrying, packed, shows_thinking
-from providers.wire.gemini.tools import one_call_only, original_names
+from providers.wire.gemini.tools import original_names
 from providers.wire.request import MessagesRequest
 
 REFUSALS = frozenset(
@@ -84,7 +85,7 @@ class Answer:
         self._target = target
         self._model = model
         self._names = original_names(request)
-        self._one_call = one_call_only(request)
+        self._one_call = wants_one_call(request)
         self._thinks = shows_thinking(request)
         search = web_search_of(request)
         self._findings = Findings(search, _question(request) if search else "")

@@ -25,12 +25,18 @@ OWN_ADDRESSES = (
 """Places that every Gemini model reads from."""
 
 
+def reads(url: str, *, family: Family, target: Target) -> bool:
+    """Whether Google reads `url` itself."""
+    return family.fetches_urls or target.kind == "vertex" or url.startswith(OWN_ADDRESSES)
+
+
 class MediaWriter:
     """Writes the blocks of a user's turn, and of tool results. `sees` is the operator's word on
     whether the model does."""
 
     def __init__(self, *, target: Target, family: Family, sees: bool) -> None:
-        self._fetches = family.fetches_urls or target.kind == "vertex"
+        self._family = family
+        self._target = target
         self._sees = sees
 
     def parts(self, block: Block) -> list[Part]:
@@ -73,7 +79,7 @@ class MediaWriter:
         return [text_part("[document omitted: it lies on another provider's server]")]
 
     def _file(self, url: str, default: str, what: str) -> Part:
-        if not self._fetches and not url.startswith(OWN_ADDRESSES):
+        if not reads(url, family=self._family, target=self._target):
             raise InvalidRequest(
                 f"messages: this model cannot fetch {what} from an address. Send it as base64, or use another model."
             )

@@ -13,6 +13,7 @@ import msgspec
 from providers.errors import InvalidRequest
 from providers.families import Family, family_of, output_cap
 from providers.types import Model, Target
+from providers.wire import refusals
 from providers.wire.gemini.contents import ContentWriter
 from providers.wire.gemini.schema import accepted
 from providers.wire.gemini.search import WebSearch, web_search_of
@@ -28,6 +29,7 @@ _PUBLISHED = ("publishers/", "models/", "tunedModels/", "endpoints/", "projects/
 
 def body_of(request: MessagesRequest, *, target: Target, model: Model, max_tokens: int) -> bytes:
     """The request's body, what changes least first. Raises InvalidRequest."""
+    refusals.check(request, model)
     family = family_of(target.actual_model)
     turns = turns_of(request)
     functions = functions_of(request, turns) if model.tools else NO_FUNCTIONS

@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from providers.families import Family, nearest_effort
+from providers.families import OFF, Family, nearest_effort
 from providers.types import Model, Target
-from providers.wire.openai_chat.reasoning import OFF, signature, wanted_effort
+from providers.wire.openai_chat.reasoning import signature, wanted_effort
 from providers.wire.request import MessagesRequest
 
 DUMMY_SIGNATURE = "skip_thought_signature_validator"

@@ -8,18 +8,15 @@ from typing import Any
 
 import msgspec
 
-from providers.errors import InvalidRequest
 from providers.wire.gemini.schema import function_parameters
 from providers.wire.openai_chat.history import Turn
-from providers.wire.openai_chat.tools import ClientTool, client_tools
+from providers.wire.openai_chat.tools import MADE_UP, ClientTool, client_tools
 from providers.wire.request import MessagesRequest
 
 NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}")
 """Google takes 128 characters today; some of its endpoints still take 64."""
 LARGEST_KNOWN = 16 * 1024
 """Bytes of the largest schema whose translation is remembered."""
-ONLY_AT_ANTHROPIC = ("code_execution", "web_fetch", "mcp_toolset")
-"""Beginnings of the types of tools whose work Anthropic's servers do and nobody does here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +38,6 @@ NO_FUNCTIONS = Functions([], strict=False)
 
 
 def functions_of(request: MessagesRequest, turns: list[Turn]) -> Functions:
-    """Raises InvalidRequest for a server tool that this wire cannot offer."""
-    for tool in request.tools:
-        if (tool.type or "").startswith(ONLY_AT_ANTHROPIC):
-            raise InvalidRequest(f"tools: {tool.type} is not available with this model. Leave it out, or use another.")
     unique = {function_name(tool.name): tool for tool in client_tools(request, turns)}
     return Functions(
         [_declaration(name, tool) for name, tool in unique.items()],
@@ -97,8 +90,6 @@ def tool_config(request: MessagesRequest, functions: Functions) -> dict[str, Any
             config = {"mode": "ANY", "allowedFunctionNames": [name]}
         case "any":
             config = {"mode": "ANY"}
-        case "tool" if not _is_server_tool(request, str(told.get("name"))):
-            raise InvalidRequest(f"tool_choice: there is no tool named {told.get('name')!r} in tools.")
         case _ if functions.strict:
             config = {"mode": "VALIDATED"}
         case _:
@@ -106,25 +97,19 @@ def tool_config(request: MessagesRequest, functions: Functions) -> dict[str, Any
     return {"functionCallingConfig": config}
 
 
-def _is_server_tool(request: MessagesRequest, name: str) -> bool:
-    return any(tool.name == name and tool.type not in {None, "custom"} for tool in request.tools)
-
-
-def one_call_only(request: MessagesRequest) -> bool:
-    """Whether the client takes one call an answer. Google has no such word: the first call counts."""
-    choice = request.value("tool_choice")
-    return isinstance(choice, dict) and choice.get("disable_parallel_tool_use") is True
-
-
 def function_name(name: str) -> str:
     """The function's name for a tool's `name`."""
-    if NAME.fullmatch(name):
+    if _is_plain(name):
         return name
     plain = re.sub(r"[^a-zA-Z0-9_.:-]", "_", name)
     plain = plain if re.match(r"[a-zA-Z_]", plain) else f"_{plain}"
-    return plain[:55] + "_" + hashlib.sha256(name.encode()).hexdigest()[:8]
+    return plain[:47] + "_" + hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
+def _is_plain(name: str) -> bool:
+    return NAME.fullmatch(name) is not None and MADE_UP.search(name) is None
 
 
 def original_names(request: MessagesRequest) -> dict[str, str]:
     """The tools' own names by those we had to give them."""
-    return {function_name(tool.name): tool.name for tool in request.tools if not NAME.fullmatch(tool.name)}
+    return {function_name(tool.name): tool.name for tool in request.tools if not _is_plain(tool.name)}

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 
+from providers.families import family_of
 from providers.types import Model, Target, UpstreamFailure
-from providers.wire.base import DecodedResponse, OutboundRequest
+from providers.wire.base import DecodedResponse, MediaKind, OutboundRequest
 from providers.wire.gemini.errors import failure_of_answer
+from providers.wire.gemini.media import reads
 from providers.wire.gemini.request import body_of, counting_body, searches, url_of
 from providers.wire.gemini.response import decoded_count, decoded_response
 from providers.wire.gemini.stream import GeminiStreamDecoder
@@ -47,6 +49,10 @@ class GeminiWire:
 
     def decode_error(self, status: int, headers: Mapping[str, str], body: bytes, *, target: Target) -> UpstreamFailure:
         return failure_of_answer(status, headers, body, target=target)
+
+    def reads_address(self, kind: MediaKind, url: str, *, target: Target, model: Model) -> bool:  # noqa: ARG002
+        """See `providers.wire.base.ReadsAddresses`."""
+        return not model.vision or reads(url, family=family_of(target.actual_model), target=target)
 
     def encode_count(
         self,

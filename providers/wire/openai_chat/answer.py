@@ -10,7 +10,6 @@ from providers.wire.openai_chat.citations import Citation, of_chunk
 from providers.wire.openai_chat.details import Details
 from providers.wire.openai_chat.errors import failure_in_stream
 from providers.wire.openai_chat.quirks import quirks_of
-from providers.wire.openai_chat.request import stops_of
 from providers.wire.openai_chat.tools import original_names
 from providers.wire.request import MessagesRequest
 
@@ -34,7 +33,6 @@ class Answer:
             self.blocks,
             names=original_names(request),
             fallback_name=tools[0].name if len(tools) == 1 else UNNAMED,
-            stops=stops_of(request, target)[1],
             details=Details(target, model) if quirks_of(target.kind).replays_details else None,
         )
         self._citations: list[Citation] = []
@@ -79,8 +77,6 @@ class Answer:
         """Close the last block: Anthropic's (stop_reason, stop_sequence)."""
         self.assembler.citations += self._citations
         self.assembler.finish()
-        if self.assembler.stopped is not None:
-            return "stop_sequence", self.assembler.stopped
         reason = "refusal" if self.assembler.refused else STOP_REASONS.get(self.finish_reason or "")
         if reason is not None:
             return reason, None

@@ -15,7 +15,6 @@ from providers.wire.openai_chat.arguments import ObjectEnd
 from providers.wire.openai_chat.chunks import Delta, Function, ToolCall, reasoning_of
 from providers.wire.openai_chat.citations import Citation, of_annotations
 from providers.wire.openai_chat.details import Details
-from providers.wire.stops import StopSequences
 
 
 class _Call:
@@ -56,8 +55,7 @@ class _Call:
 
 class BlockAssembler:
     """Gets deltas, writes blocks. `names` turns functions' names back into the tools'; `fallback_name` is
-    for a call that never gets one. `stops` are sequences that the provider does not look for itself.
-    `details`: the provider wants its reasoning's details back."""
+    for a call that never gets one. `details`: the provider wants its reasoning's details back."""
 
     def __init__(
         self,
@@ -65,11 +63,9 @@ class BlockAssembler:
         *,
         names: Mapping[str, str],
         fallback_name: str,
-        stops: list[str],
         details: Details | None,
     ) -> None:
         self._blocks = blocks
-        self._stops = StopSequences(stops)
         self._details = details
         self.citations: list[Citation] = []
         """Of the text that is open, or comes next: they are written before it is closed."""
@@ -80,13 +76,9 @@ class BlockAssembler:
         """Calls that are not closed; the first one's block is open when a tool's block is."""
         self._held: list[tuple[Prose, str]] = []
         self.refused = False
-        self.stopped: str | None = None
-        """The stop sequence that the text ran into: nothing is written after it."""
 
     def add(self, delta: Delta) -> None:
         """Take the deltas of one chunk, reasoning first, calls last."""
-        if self.stopped is not None:
-            return
         reasoning = reasoning_of(delta)
         if reasoning:
             self._say(THINKING, reasoning)
@@ -109,7 +101,7 @@ class BlockAssembler:
         while self._queue:
             self._close_first_call()
         self._write_held()
-        self._end_text()
+        self._cite()
         if self._blocks.called:
             self._write_details()
         self._blocks.close()
@@ -122,7 +114,7 @@ class BlockAssembler:
     @property
     def place(self) -> object:
         """The kind of the block that more of its text may go to as it is: nothing waits."""
-        waits = self._queue or self._held or self._stops
+        waits = self._queue or self._held
         gathers = self._details is not None and self._blocks.open is THINKING
         return None if waits or gathers else self._blocks.open
 
@@ -145,21 +137,14 @@ class BlockAssembler:
             self._write(kind, text)
 
     def _write(self, kind: Prose, text: str) -> None:
-        if self.stopped is not None:
-            return
         if kind is THINKING:
-            self._end_text()
-        elif self._stops:
-            text = self._stops.feed(text)
-            self.stopped = self._stops.hit
-        if kind is TEXT and text:
+            self._cite()
+        else:
             self._write_details()
         self._blocks.say(kind, text)
 
-    def _end_text(self) -> None:
-        """No more text before the next block: what was held back of it belongs to it."""
-        if self.stopped is None:
-            self._blocks.say(TEXT, self._stops.rest())
+    def _cite(self) -> None:
+        """The text ends, if one is open: its citations."""
         if self._blocks.open is TEXT:
             for citation in self.citations:
                 self._blocks.emitter.cite(citation)
@@ -241,7 +226,7 @@ class BlockAssembler:
 
     def _emit(self, call: _Call) -> None:
         if self._blocks.open is not TOOL:
-            self._end_text()
+            self._cite()
             self._write_details()
             name = call.name or self._fallback_name
             self._blocks.begin_tool(self._names.get(name, name))

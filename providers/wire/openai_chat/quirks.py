@@ -26,6 +26,9 @@ class Quirks:
     """Takes `system` messages in the middle of a conversation."""
     files: bool = False
     """Reads PDFs as `file` parts."""
+    addresses: bool = False
+    """Reads images from addresses. A server that we know nothing about gets their bytes: it may not reach
+    the Internet, or stand in a private network where customers have no business."""
     tool_ids: Literal["plain", "nine", "counted"] = "plain"
     """Plain: up to 40 characters; nine: nine letters and digits; counted: `functions.name:0`."""
     required_choice: Literal["required", "any"] = "required"
@@ -35,7 +38,7 @@ class Quirks:
     reasoning_models: str = r"gpt-oss"
     efforts: tuple[str, ...] = LOW_TO_HIGH
     off_models: str = ""
-    """Models whose names match can be told not to think (`none`), and nothing else; "": none."""
+    """Models whose names match are told not to think by the effort `none`; "": none are."""
     reasoning_field: Literal["", "reasoning_content", "reasoning"] = ""
     """Where an assistant's message holds the reasoning that the provider wants back; "": nowhere."""
     replays_details: bool = False
@@ -55,6 +58,10 @@ class Quirks:
     """Takes `user` and `prompt_cache_key`."""
     cache_marks: str = ""
     """Models whose names match take `cache_control` on parts and functions; "": none do."""
+    cache_key: bool = False
+    """Takes `prompt_cache_key`, by which the requests of a session meet the same cache (translation.md 8.1)."""
+    service_tier: bool = False
+    """Takes OpenAI's `service_tier`."""
     continues_prefix: bool = False
     """Needs `prefix` on an assistant message at the end."""
     schema_without: frozenset[str] = frozenset()
@@ -80,6 +87,7 @@ class Quirks:
 DEFAULT = Quirks()
 
 _OPENAI = Quirks(
+    addresses=True,
     max_tokens="max_completion_tokens",
     system_in_place=True,
     files=True,
@@ -87,6 +95,7 @@ _OPENAI = Quirks(
     fixed_sampling=True,
     strict=True,
     user=True,
+    service_tier=True,
 )
 
 OPENAI_KINDS = frozenset({"openai", "azure"})
@@ -95,6 +104,7 @@ QUIRKS: dict[str, Quirks] = {
     "openai": _OPENAI,
     "azure": _OPENAI,
     "openrouter": Quirks(
+        addresses=True,
         files=True,
         reasoning="openrouter",
         reasoning_models="",
@@ -112,6 +122,7 @@ QUIRKS: dict[str, Quirks] = {
         json_schema=False,
     ),
     "moonshot": Quirks(
+        cache_key=True,
         tool_ids="counted",
         reasoning="none",
         reasoning_field="reasoning_content",
@@ -128,6 +139,7 @@ QUIRKS: dict[str, Quirks] = {
         json_schema=False,
     ),
     "z.ai": Quirks(
+        addresses=True,
         reasoning="switch",
         reasoning_models="",
         reasoning_field="reasoning_content",
@@ -136,27 +148,33 @@ QUIRKS: dict[str, Quirks] = {
         streams_calls=True,
     ),
     "groq": Quirks(
+        addresses=True,
         max_tokens="max_completion_tokens",
         schema_beside_tools=False,
         off_models=r"qwen3",
         extra=((r"qwen|deepseek-r1", {"reasoning_format": "parsed"}),),
     ),
-    "cerebras": Quirks(max_tokens="max_completion_tokens", reasoning_field="reasoning"),
-    "together": Quirks(top_k=True),
-    "fireworks": Quirks(top_k=True, schema_beside_tools=False, most_unstreamed=4096),
+    "cerebras": Quirks(cache_key=True, max_tokens="max_completion_tokens", reasoning_field="reasoning"),
+    "together": Quirks(addresses=True, top_k=True),
+    "fireworks": Quirks(addresses=True, cache_key=True, top_k=True, schema_beside_tools=False, most_unstreamed=4096),
     "ollama": Quirks(tool_choice=False),
     "vllm": Quirks(top_k=True, schema_without=frozenset({"additionalProperties"})),
     "mistral": Quirks(
+        cache_key=True,
+        addresses=True,
         tool_ids="nine",
         required_choice="any",
         named_choice=False,
         reasoning_models=r"(?:^|/)mistral-(?:small|medium)",
-        efforts=("none", "high"),
+        off_models=r"(?:^|/)mistral-(?:small|medium)",
+        efforts=("high",),
         continues_prefix=True,
         usage_option=False,
         schema_without=frozenset({"$id", "$schema", "additionalProperties"}),
     ),
     "xai": Quirks(
+        cache_key=True,
+        addresses=True,
         system_in_place=True,
         reasoning_models=r"grok-3-mini",
         efforts=("low", "high"),

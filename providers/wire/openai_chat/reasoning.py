@@ -3,12 +3,11 @@
 import re
 from typing import Any
 
+from providers.families import EFFORTS, OFF, effort_of, family_of, nearest_effort
 from providers.types import Model, Target
 from providers.wire.openai_chat.quirks import OPENAI_KINDS, OPENAI_REASONING, Quirks, is_openai_reasoning
 from providers.wire.request import MessagesRequest
 
-OFF = "none"
-LEVELS = ("minimal", "low", "medium", "high", "xhigh", "max")
 BUDGETS = ((4_000, "low"), (12_000, "medium"), (24_000, "high"))
 OURS = "ccm1"
 VERSION = re.compile(r"gpt-(\d+)(?:\.(\d+))?")
@@ -23,7 +22,7 @@ def wanted_effort(request: MessagesRequest) -> str | None:
         budget = thinking.budget_tokens
         return next((level for limit, level in BUDGETS if budget < limit), "xhigh")
     effort = request.output_config.effort
-    return effort if effort in LEVELS else None
+    return effort if effort in EFFORTS else None
 
 
 def reasoning_fields(
@@ -37,38 +36,33 @@ def reasoning_fields(
         kept = {"clear_thinking": False} if quirks.keeps_thinking and wanted != OFF else {}
         return {"thinking": {"type": "disabled" if wanted == OFF else "enabled", **kept}}
     if quirks.reasoning == "openrouter":
-        return {"reasoning": {"enabled": False} if wanted == OFF else {"effort": nearest(wanted, quirks.efforts)}}
+        return {
+            "reasoning": {"enabled": False} if wanted == OFF else {"effort": nearest_effort(wanted, quirks.efforts)}
+        }
     name = target.actual_model
     if is_openai_reasoning(target.kind, name):
         level = _openai_level(wanted, name, has_tools=has_tools)
-    elif quirks.off_models and re.search(quirks.off_models, name):
-        level = OFF if wanted == OFF else None
+    elif wanted == OFF and quirks.off_models and re.search(quirks.off_models, name):
+        level = OFF
     elif target.kind in OPENAI_KINDS or not re.search(quirks.reasoning_models, name):
         level = None
     else:
-        level = quirks.efforts[0] if wanted == OFF else nearest(wanted, quirks.efforts)
+        level = quirks.efforts[0] if wanted == OFF else nearest_effort(wanted, quirks.efforts)
     return {"reasoning_effort": level} if level else {}
 
 
 def _openai_level(wanted: str, name: str, *, has_tools: bool) -> str | None:
-    """The level for OpenAI's own models, whose lowest differs by version. From 5.4 on Chat
-    Completions refuse a level together with functions, and think little without one."""
+    """From 5.4 on Chat Completions refuse a level together with functions, and think little without one."""
     found = VERSION.search(name)
-    version = (int(found[1]), int(found[2] or 0)) if found else (0, 0)
-    if version >= (5, 4) and has_tools:
+    if has_tools and found is not None and (int(found[1]), int(found[2] or 0)) >= (5, 4):
         return None
-    if wanted != OFF:
-        return nearest(wanted, ("low", "medium", "high"))
-    if version >= (5, 1):
-        return OFF
-    return "minimal" if version >= (5, 0) and "codex" not in name else "low"
+    return openai_effort(name, wanted)
 
 
-def nearest(wanted: str, levels: tuple[str, ...]) -> str:
-    """The highest of `levels` that is not above `wanted`, else the lowest."""
-    levels = tuple(level for level in levels if level != OFF)
-    rank = LEVELS.index(wanted)
-    return next((level for level in reversed(levels) if LEVELS.index(level) <= rank), levels[0])
+def openai_effort(name: str, wanted: str) -> str | None:
+    """The effort of OpenAI's model `name`; one whose name says nothing (a deployment's) knows the common three."""
+    family = family_of(name)
+    return effort_of(family if family.efforts else family_of("o3"), wanted)
 
 
 def takes_sampling(target: Target, model: Model, quirks: Quirks) -> bool:

@@ -10,17 +10,20 @@ from typing import Any
 
 import msgspec
 
+from providers.families import OFF, output_cap
 from providers.types import Model, Target
+from providers.wire import refusals
 from providers.wire.openai_chat.cache import CacheMarks
 from providers.wire.openai_chat.history import PARAGRAPH, system_text, turns_of
 from providers.wire.openai_chat.messages import MessageWriter
 from providers.wire.openai_chat.quirks import Quirks, is_openai_reasoning, quirks_of
-from providers.wire.openai_chat.reasoning import OFF, reasoning_fields, takes_sampling, wanted_effort
-from providers.wire.openai_chat.tools import choice_of, functions_of, is_strict
+from providers.wire.openai_chat.reasoning import reasoning_fields, takes_sampling, wanted_effort
+from providers.wire.openai_chat.tools import choice_of, functions_of, is_strict, narrowed
 from providers.wire.request import MessagesRequest
 
 MAX_STOPS = 4
 PATH = "/chat/completions"
+CACHE_KEY = "prompt_cache_key"
 SESSION = "_session_"
 
 
@@ -29,14 +32,15 @@ def body_of(request: MessagesRequest, *, target: Target, model: Model, max_token
 
     The fields' order is fixed, with `messages` last but for the stream's: what changes least
     comes first."""
+    refusals.check(request, model)
     quirks = quirks_of(target.kind)
     turns = turns_of(request)
-    functions = functions_of(request, turns, quirks) if model.tools else []
+    functions, choice = narrowed(functions_of(request, turns, quirks) if model.tools else [], request, quirks)
     structured, instruction = response_format(request, quirks, beside_tools=bool(functions))
     thinking = model.thinking and wanted_effort(request) != OFF
     marks = CacheMarks(target, quirks)
     writer = MessageWriter(target=target, model=model, quirks=quirks, thinking=thinking, marks=marks)
-    system = PARAGRAPH.join(text for text in (system_text(request), instruction) if text)
+    system = PARAGRAPH.join(text for text in (system_text(request), instruction, choice) if text)
     body: dict[str, Any] = {"model": target.actual_model}
     if functions:
         body["tools"] = marks.functions(request, functions)
@@ -49,8 +53,10 @@ def body_of(request: MessagesRequest, *, target: Target, model: Model, max_token
     body |= _sampling(request, target, model, quirks)
     body |= reasoning_fields(request, target=target, model=model, quirks=quirks, has_tools=bool(functions))
     body |= structured
-    if quirks.user:
-        body |= user_fields(request)
+    identity = user_fields(request) if quirks.user or quirks.cache_key else {}
+    body |= {name: value for name, value in identity.items() if quirks.user or name == CACHE_KEY}
+    if quirks.service_tier and request.value("service_tier") == "standard_only":
+        body["service_tier"] = "default"
     if thinking:
         for pattern, fields in quirks.extra:
             body |= fields if re.search(pattern, target.actual_model) else {}
@@ -69,24 +75,31 @@ def url_of(target: Target) -> str:
 def _limits(request: MessagesRequest, target: Target, model: Model, quirks: Quirks, max_tokens: int) -> dict[str, Any]:
     reasoning = is_openai_reasoning(target.kind, target.actual_model)
     name = "max_completion_tokens" if reasoning else quirks.max_tokens
-    limit = min(max_tokens, model.max_output or max_tokens)
+    limit = output_cap(target.actual_model, max_tokens, model.max_output)
     if quirks.most_unstreamed is not None and not request.stream:
         limit = min(limit, quirks.most_unstreamed)
-    sent, _ = stops_of(request, target)
-    return {name: limit, "stop": sent} if sent else {name: limit}
+    fields: dict[str, Any] = {name: limit}
+    sent = stops_of(request)[:MAX_STOPS]
+    if sent and not _refuses_stops(target, quirks):
+        fields["stop"] = sent
+    return fields
 
 
-def stops_of(request: MessagesRequest, target: Target) -> tuple[list[str], list[str]]:
-    """The stop sequences that the provider looks for, and those that the decoder has to look for: some
-    models refuse them, and nobody takes more than a few."""
-    told = request.value("stop_sequences")
-    stops = [stop for stop in told if isinstance(stop, str) and stop] if isinstance(told, list) else []
-    if not stops:
-        return [], []
-    quirks, name = quirks_of(target.kind), target.actual_model
-    if is_openai_reasoning(target.kind, name) or (quirks.no_stops and re.search(quirks.no_stops, name)):
-        return [], stops
-    return stops[:MAX_STOPS], stops[MAX_STOPS:]
+def stops_of(request: MessagesRequest) -> list[str]:
+    stops = request.value("stop_sequences") if "stop_sequences" in request.fields else None
+    return [stop for stop in stops if isinstance(stop, str) and stop] if isinstance(stops, list) else []
+
+
+def _refuses_stops(target: Target, quirks: Quirks) -> bool:
+    if is_openai_reasoning(target.kind, target.actual_model):
+        return True
+    return bool(quirks.no_stops and re.search(quirks.no_stops, target.actual_model))
+
+
+def stops_to_enforce(request: MessagesRequest, target: Target) -> list[str]:
+    """The stop sequences that the provider does not take, or not all of: the answer is held to them here."""
+    stops = stops_of(request)
+    return stops if len(stops) > MAX_STOPS or _refuses_stops(target, quirks_of(target.kind)) else []
 
 
 def _sampling(request: MessagesRequest, target: Target, model: Model, quirks: Quirks) -> dict[str, Any]:
@@ -137,7 +150,7 @@ def user_fields(request: MessagesRequest) -> dict[str, Any]:
     fields = {"user": hashlib.sha256(user_id.encode()).hexdigest()}
     session = _session(user_id)
     if session:
-        fields["prompt_cache_key"] = session if len(session) <= 64 else hashlib.sha256(session.encode()).hexdigest()
+        fields[CACHE_KEY] = session if len(session) <= 64 else hashlib.sha256(session.encode()).hexdigest()
     return fields
 
 

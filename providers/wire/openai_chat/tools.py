@@ -10,11 +10,17 @@ from msgspec import UNSET, Raw, UnsetType
 
 from providers.errors import InvalidRequest
 from providers.wire.openai_chat.history import Block, Turn, content_of
+from providers.wire.openai_chat.known_tools import schema_of
 from providers.wire.openai_chat.quirks import Quirks
 from providers.wire.request import MessagesRequest
 
+CALL_NONE = "Answer without calling any tool."
+CALL_ANY = "You must call one of the tools now."
+CALL_ONE = "You must call the tool {name} now."
+"""What models are told whose provider takes no `tool_choice`."""
 PLACEHOLDER = "DeferredToolPlaceholder"
 NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+MADE_UP = re.compile(r"_[0-9a-f]{16}$")
 PLAIN_ID = re.compile(r"[a-zA-Z0-9_-]{1,40}")
 NINE = re.compile(r"[a-zA-Z0-9]{9}")
 ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -72,7 +78,8 @@ def client_tools(request: MessagesRequest, turns: list[Turn]) -> list[ClientTool
     turn is then the beginning of the next turn's, as prompt caches need it."""
     at_once: list[ClientTool] = []
     loaded: dict[str, ClientTool] = {}
-    for tool in decoded_tools(request):
+    for declared in decoded_tools(request):
+        tool = with_schema(declared)
         if not tool.name or tool.name == PLACEHOLDER or not _is_clients(tool):
             continue
         if tool.defer_loading:
@@ -90,6 +97,18 @@ def decoded_tools(request: MessagesRequest) -> list[ClientTool]:
         return _tools.decode(raw) or []
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"tools: {error}.") from None
+
+
+def with_schema(tool: ClientTool) -> ClientTool:
+    """A tool that the client runs and Claude knows by its type alone (bash, the text editor, memory), as one
+    that says what it takes; every other tool as it is."""
+    known = schema_of(tool.type or "")
+    if known is None:
+        return tool
+    description, schema = known
+    return msgspec.structs.replace(
+        tool, type=None, description=tool.description or description, input_schema=Raw(schema)
+    )
 
 
 def _is_clients(tool: ClientTool) -> bool:
@@ -166,6 +185,22 @@ def is_strict(schema: Any) -> bool:
     return all(is_strict(part) for part in parts)
 
 
+def narrowed(
+    functions: list[dict[str, Any]], request: MessagesRequest, quirks: Quirks
+) -> tuple[list[dict[str, Any]], str]:
+    """The functions, and what to tell the model, where the provider cannot be told which of them to call: the
+    one that must be called stands alone, and the choice is said in words."""
+    choice = request.value("tool_choice") if "tool_choice" in request.fields else None
+    kind = choice.get("type") if isinstance(choice, dict) else None
+    if kind == "tool" and not (quirks.tool_choice and quirks.named_choice):
+        name = wire_name(str(choice.get("name") or ""))  # type: ignore[union-attr]
+        named = [function for function in functions if function["function"]["name"] == name]
+        return named or functions, "" if quirks.tool_choice else CALL_ONE.format(name=name)
+    if quirks.tool_choice or not functions:
+        return functions, ""
+    return functions, {"none": CALL_NONE, "any": CALL_ANY}.get(str(kind), "")
+
+
 def choice_of(request: MessagesRequest, names: set[str], quirks: Quirks) -> dict[str, Any]:
     """`tool_choice` and `parallel_tool_calls`, for a request that has functions called `names`."""
     choice = request.value("tool_choice")
@@ -187,14 +222,20 @@ def choice_of(request: MessagesRequest, names: set[str], quirks: Quirks) -> dict
 
 def wire_name(name: str) -> str:
     """The function's name for a tool's `name`: 64 letters, digits, `_` and `-` at most."""
-    if NAME.fullmatch(name):
+    if is_plain_name(name):
         return name
-    return re.sub(r"[^a-zA-Z0-9_-]", "_", name)[:55] + "_" + hashlib.sha256(name.encode()).hexdigest()[:8]
+    return re.sub(r"[^a-zA-Z0-9_-]", "_", name)[:47] + "_" + hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a tool keeps its name. One that looks like a name of ours does not, so that no two tools
+    ever get the same."""
+    return NAME.fullmatch(name) is not None and MADE_UP.search(name) is None
 
 
 def original_names(request: MessagesRequest) -> dict[str, str]:
     """The tools' own names by those we had to give them."""
-    return {wire_name(tool.name): tool.name for tool in request.tools if not NAME.fullmatch(tool.name)}
+    return {wire_name(tool.name): tool.name for tool in request.tools if not is_plain_name(tool.name)}
 
 
 class ToolIds:
@@ -204,14 +245,25 @@ class ToolIds:
     def __init__(self, quirks: Quirks) -> None:
         self._style = quirks.tool_ids
         self._count = 0
+        self._taken: dict[str, str] = {}
+        """The calls' own ids by those that they were given."""
 
     def of(self, call: Block) -> str:
+        """No two calls of a conversation get one id."""
+        told = given = self._given(call, call.id)
+        salt = 0
+        while self._taken.setdefault(given, call.id) != call.id:
+            salt += 1
+            given = self._given(call, f"{told} {salt}")
+        return given
+
+    def _given(self, call: Block, told: str) -> str:
         if self._style == "counted":
             self._count += 1
             return f"functions.{wire_name(call.name)}:{self._count - 1}"
-        if (NINE if self._style == "nine" else PLAIN_ID).fullmatch(call.id):
-            return call.id
-        digest = hashlib.sha256(call.id.encode()).digest()
+        if (NINE if self._style == "nine" else PLAIN_ID).fullmatch(told):
+            return told
+        digest = hashlib.sha256(told.encode()).digest()
         if self._style == "nine":
             return "".join(ALPHABET[byte % 36] for byte in digest[:9])
         return "call_" + digest.hex()[:32]

@@ -10,15 +10,15 @@ from typing import Any
 
 import msgspec
 
+from providers.families import OFF, nearest_effort
 from providers.types import Model, Target
 from providers.wire.openai_chat.quirks import OPENAI_KINDS, OPENAI_REASONING, Quirks
-from providers.wire.openai_chat.reasoning import OFF, VERSION, is_own_reasoning, nearest, signature, wanted_effort
+from providers.wire.openai_chat.reasoning import is_own_reasoning, openai_effort, signature, wanted_effort
 from providers.wire.openai_responses.quirks import ResponsesQuirks
 from providers.wire.request import MessagesRequest
 
 PARTS = "\n\n"
 """Between the parts of a summary, in a thinking block's text."""
-LOW_TO_HIGH = ("low", "medium", "high")
 
 
 class Envelope(msgspec.Struct, omit_defaults=True):
@@ -114,22 +114,7 @@ def _wants_summary(request: MessagesRequest) -> bool:
 def _level(wanted: str, target: Target, quirks: Quirks) -> str | None:
     name = target.actual_model
     if target.kind in OPENAI_KINDS:
-        return _openai_level(wanted, name)
+        return openai_effort(name, wanted)
     if quirks.reasoning == "none" or not re.search(quirks.reasoning_models, name):
         return None
-    return quirks.efforts[0] if wanted == OFF else nearest(wanted, quirks.efforts)
-
-
-def _openai_level(wanted: str, name: str) -> str:
-    """Which levels OpenAI's models know differs by version (translation.md 1.3). A name without a
-    version is taken for a model that knows the common three."""
-    found = VERSION.search(name)
-    version = (int(found[1]), int(found[2] or 0)) if found else (0, 0)
-    if version == (5, 0) and "-pro" in name:
-        return "high"
-    if wanted != OFF:
-        knows_more = version >= (5, 2) or "codex-max" in name
-        return nearest(wanted, (*LOW_TO_HIGH, "xhigh") if knows_more else LOW_TO_HIGH)
-    if version >= (5, 1) and "codex" not in name and "-pro" not in name:
-        return OFF
-    return "minimal" if version == (5, 0) and "codex" not in name else "low"
+    return quirks.efforts[0] if wanted == OFF else nearest_effort(wanted, quirks.efforts)

@@ -8,7 +8,9 @@ from typing import Any
 
 import msgspec
 
+from providers.families import output_cap
 from providers.types import Model, Target
+from providers.wire import refusals
 from providers.wire.openai_chat.history import PARAGRAPH, Turn, system_text, turns_of
 from providers.wire.openai_chat.quirks import Quirks, quirks_of
 from providers.wire.openai_chat.reasoning import takes_sampling
@@ -23,6 +25,9 @@ from providers.wire.request import MessagesRequest
 PATH = "/responses"
 LEAST_OUTPUT = 16
 """Tokens; the API refuses a lower limit."""
+COUNTED = frozenset(
+    {"model", "instructions", "input", "tools", "tool_choice", "parallel_tool_calls", "reasoning", "text"}
+)
 SOURCES = "web_search_call.action.sources"
 
 
@@ -30,6 +35,7 @@ def body_of(request: MessagesRequest, *, target: Target, model: Model, max_token
     """The request's body. Raises InvalidRequest.
 
     The fields' order is fixed: what changes least comes first."""
+    refusals.check(request, model)
     quirks, own = quirks_of(target.kind), responses_quirks_of(target.kind)
     turns = turns_of(request)
     structured, instruction = response_format(request, quirks)
@@ -39,7 +45,7 @@ def body_of(request: MessagesRequest, *, target: Target, model: Model, max_token
         body["instructions"] = system
     body |= _tools(request, turns, model, quirks, own)
     body["input"] = ItemWriter(target=target, model=model, quirks=quirks, own=own).write(turns)
-    body["max_output_tokens"] = max(LEAST_OUTPUT, min(max_tokens, model.max_output or max_tokens))
+    body["max_output_tokens"] = max(LEAST_OUTPUT, output_cap(target.actual_model, max_tokens, model.max_output))
     body["store"] = False
     if not is_reasoning_model(target, model) and takes_sampling(target, model, quirks):
         sampling = {name: request.value(name) for name in ("temperature", "top_p")}
@@ -55,6 +61,14 @@ def body_of(request: MessagesRequest, *, target: Target, model: Model, max_token
     if request.stream:
         body["stream"] = True
     return msgspec.json.encode(body)
+
+
+def counting_body(request: MessagesRequest, *, target: Target, model: Model) -> bytes:
+    """The body for a count of its input tokens. Raises InvalidRequest."""
+    told = msgspec.json.decode(
+        body_of(request, target=target, model=model, max_tokens=LEAST_OUTPUT), type=dict[str, msgspec.Raw]
+    )
+    return msgspec.json.encode({name: value for name, value in told.items() if name in COUNTED})
 
 
 def url_of(target: Target) -> str:

@@ -44,3 +44,15 @@ def _response(body: bytes, target: Target) -> dict[str, Any]:
         error = told.get("error") if isinstance(told, dict) else None
         raise UpstreamError(failure_in_answer(error or told, target=target))
     raise UpstreamError(broken_answer(target, "answered with JSON that is not a response"))
+
+
+class _Count(msgspec.Struct):
+    input_tokens: int
+
+
+def decoded_count(body: bytes, *, target: Target) -> int:
+    """Raises UpstreamError."""
+    try:
+        return msgspec.json.decode(body, type=_Count).input_tokens
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise UpstreamError(broken_answer(target, "told no token count")) from None

@@ -1,0 +1,42 @@
+"""What a request asks for and no target but Anthropic's own can give: refused in words, never left out in
+silence. What only loses comfort (a mark for the cache, a tier of service) is listed in docs/providers.md.
+"""
+
+from providers.errors import InvalidRequest
+from providers.types import Model
+from providers.wire.request import MessagesRequest
+from providers.wire.searches import is_web_search
+
+ONLY_AT_ANTHROPIC = ("code_execution", "web_fetch", "mcp_toolset", "computer_", "browser_toolset")
+"""Beginnings of the types of tools whose work, or whose meaning, only Anthropic's servers and models know."""
+OTHER_MODELS = "GET /v1/models lists the models."
+
+
+def check(request: MessagesRequest, model: Model) -> None:
+    """Raises InvalidRequest, which names the field, the model and the remedy."""
+    if "mcp_servers" in request.fields and request.value("mcp_servers"):
+        raise InvalidRequest(
+            f"mcp_servers: the model {model.name!r} is not served by Anthropic, and nobody else calls MCP servers. "
+            f"Connect them to your client, or choose a Claude model; {OTHER_MODELS}"
+        )
+    clients = [tool for tool in request.tools if not is_web_search(tool.type)]
+    for tool in clients:
+        if (tool.type or "").startswith(ONLY_AT_ANTHROPIC):
+            raise InvalidRequest(
+                f"tools: {tool.type} is not available with the model {model.name!r}. Leave it out, or choose a Claude "
+                f"model; {OTHER_MODELS}"
+            )
+    choice = request.value("tool_choice") if "tool_choice" in request.fields else None
+    kind = choice.get("type") if isinstance(choice, dict) else None
+    if clients and not model.tools and kind != "none":
+        raise InvalidRequest(
+            f"tools: the model {model.name!r} cannot call tools. Leave them out, or choose another model; "
+            f"{OTHER_MODELS}"
+        )
+    if kind == "tool" and clients and isinstance(choice, dict) and _names_none(request, str(choice.get("name"))):
+        raise InvalidRequest(f"tool_choice: there is no tool named {choice.get('name')!r} in tools.")
+
+
+def _names_none(request: MessagesRequest, name: str) -> bool:
+    """Whether no tool has this name. A search may have been taken out by then."""
+    return not is_web_search(name) and all(tool.name != name for tool in request.tools)

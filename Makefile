@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 PY := .venv/bin/python
 
-.PHONY: help run test lint format bench bench-reconcile bench-usage faults soak e2e setup setup-dev clean
+.PHONY: help run test lint format css bench bench-reconcile bench-usage faults soak e2e setup setup-dev clean
 
 help:
 	@echo "make run      the whole product on this machine, with a demo to try"
@@ -16,6 +16,7 @@ help:
 	@echo "make faults   kill everything under load, then check the books (ARGS='--faults 500')"
 	@echo "make soak     the ledger against its model for long, and a million requests through its writer"
 	@echo "make format   put the code into the house's format"
+	@echo "make css      build the pages' style sheet after a change of a template or of adminui/assets/site.css"
 	@echo "make clean    remove caches (clean-all: the virtual environment and the demo's data too)"
 
 run: setup
@@ -29,6 +30,9 @@ lint: setup-dev
 
 format: setup-dev
 	@.venv/bin/ruff check --fix -q . ; .venv/bin/ruff format -q .
+
+css: setup-dev
+	@exec sh scripts/css.sh
 
 bench: setup-dev
 	@exec $(PY) -m benchmarks.run $(ARGS)

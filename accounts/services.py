@@ -10,7 +10,8 @@ from django.utils import timezone
 
 from accounts import changes, keys
 from accounts.errors import InvalidAccountData
-from accounts.models import ApiKey, Membership, Organization, Role, User
+from accounts.models import ApiKey, Membership, Organization, User
+from accounts.roles import Role
 from accounts.types import NewKey
 
 

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 import credits.correction_models  # noqa: F401 - Django looks for an app's models here
 from accounts.models import ApiKey, Organization
+from credits import tiers, types
 from credits.budgets import WINDOWS
 from credits.usage.models import PlatformDay as PlatformDay  # noqa: PLC0414 - Django finds an app's models here
 from credits.usage.models import RollupPeriod as RollupPeriod  # noqa: PLC0414
@@ -241,6 +242,11 @@ class PriceSnapshot(models.Model):
                 name="credits_price_not_negative",
             ),
         )
+
+    def as_type(self) -> types.PriceSnapshot:
+        """What `rating` reckons with."""
+        values = {name: getattr(self, name) for name in self.COLUMNS}
+        return types.PriceSnapshot(**values | {"tiers": tiers.read(self.tiers)})
 
 
 class HoldState(models.TextChoices):

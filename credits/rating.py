@@ -8,6 +8,8 @@ classes together, prices the whole request, its output too. That is how Anthropi
 OpenAI charge for long contexts (and what genai-prices' `TieredPrices` means).
 """
 
+from dataclasses import dataclass
+
 from credits.money import ceil_div
 from credits.types import MeterReading, Nanos, PriceSnapshot, PriceTier
 
@@ -30,6 +32,37 @@ def charge(reading: MeterReading, price: PriceSnapshot) -> Nanos:
         + reading.web_searches * price.web_search * MILLION
     )
     return Nanos(ceil_div(millionths, MILLION))
+
+
+@dataclass(frozen=True, slots=True)
+class PriceLine:
+    """One line of a request's bill: `count` tokens (or searches) at `rate` nanos per million tokens (or per search).
+    `amount` is in nanos, rounded down: only the sum of all lines is rounded up, once."""
+
+    what: str
+    count: int
+    rate: int
+    amount: int
+
+
+def price_lines(reading: MeterReading, price: PriceSnapshot) -> list[PriceLine]:
+    """How `charge` comes to its sum: a line for each class that `reading` has anything of."""
+    rates = tier_of(reading, price)
+    lines = [
+        PriceLine(what, count, rate, count * rate // MILLION)
+        for what, count, rate in (
+            ("input", reading.input, rates.input),
+            ("cache read", reading.cache_read, rates.cache_read),
+            ("cache write", reading.cache_write, rates.cache_write),
+            ("cache write, 1 hour", reading.cache_write_1h, rates.cache_write_1h),
+            ("output", reading.output, rates.output),
+        )
+        if count
+    ]
+    if reading.web_searches:
+        searches = reading.web_searches
+        lines.append(PriceLine("web search", searches, price.web_search, searches * price.web_search))
+    return lines
 
 
 def tier_of(reading: MeterReading, price: PriceSnapshot) -> Rates:

@@ -3,36 +3,31 @@
 from typing import cast
 
 from django.contrib import messages
-from django.contrib.auth.decorators import login_required
-from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import reverse
 from django.views.decorators.http import require_POST
 
 from accounts.models import User
+from accounts.permissions import Permission
 from adminui import throttle
-from adminui.forms import CreateKeyForm, RedeemForm
+from adminui.forms import RedeemForm
 from adminui.views.home import dashboard
-from adminui.workspace import workspace_of
+from adminui.workspace import Workspace, workspace_view
 from credits import promos
 from credits.errors import CreditsError
 from credits.money import format_usd
 
 
 @require_POST
-@login_required
-def redeem(request: HttpRequest) -> HttpResponse:
+@workspace_view(Permission.MANAGE_BILLING)
+def redeem(request: HttpRequest, workspace: Workspace) -> HttpResponse:
     """Whoever tries too many codes that are none must wait, whichever organisation they try them for."""
     user = cast(User, request.user)
-    workspace = workspace_of(user, request.POST.get("organization"))
-    if workspace is None or not workspace.can_redeem_codes:
-        raise PermissionDenied("Only owners and admins of an organisation redeem codes for it.")
     form = RedeemForm(request.POST)
     if throttle.is_blocked(user.email, "", what=throttle.REDEEMING):
         minutes = throttle.WINDOW_SECONDS // 60
         form.add_error("code", f"Too many attempts. Wait {minutes} minutes and try again.")
-        return dashboard(request, workspace, CreateKeyForm(), redeem_form=form, status=429)
+        return dashboard(request, workspace, redeem_form=form, status=429)
     if form.is_valid():
         try:
             done = promos.redeem(workspace.organization_id, form.cleaned_data["code"], by=user)
@@ -41,8 +36,8 @@ def redeem(request: HttpRequest) -> HttpResponse:
             form.add_error("code", str(refusal))
         else:
             messages.success(request, thanks(done))
-            return redirect(f"{reverse('home')}?organization={workspace.organization_id}")
-    return dashboard(request, workspace, CreateKeyForm(), redeem_form=form, status=400)
+            return redirect("home")
+    return dashboard(request, workspace, redeem_form=form, status=400)
 
 
 def thanks(done: promos.Redemption) -> str:

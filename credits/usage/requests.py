@@ -1,14 +1,16 @@
 """Single requests, the newest first, page by page."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from django.db.models import Max, Q, QuerySet, Sum
 
 from credits.correction_models import Correction
-from credits.models import UsageRecord
+from credits.models import PriceSnapshot, UsageRecord
+from credits.rating import PriceLine, price_lines
+from credits.types import MeterReading
 from credits.usage.models import RollupPeriod, SessionSlice, UsageArchive, UsageRollup
 from credits.usage.reading import not_rolled_up, snapshot
 from credits.usage.types import HOUR, Filters, Span
@@ -86,9 +88,23 @@ class RequestDetail:
     web_searches: int
     usage_source: str
     charge: int
+    attempts: list[dict[str, Any]]
+    lines: Sequence[PriceLine] = ()
+    refunds: Sequence["Refund"] = ()
 
 
-DETAIL_COLUMNS = tuple(field.name for field in fields(RequestDetail))
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """What an operator gave back for a request, in nanos."""
+
+    amount: int
+    at: datetime
+    reason: str
+
+
+DETAIL_COLUMNS = tuple(field.name for field in fields(RequestDetail) if field.name not in {"lines", "refunds"})
+ATTEMPT_KEYS = ("provider", "model", "ms", "status", "error")
+"""What a customer is told of an attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +167,30 @@ def _refunded(request_ids: Sequence[str]) -> dict[str, int]:
 def request_detail(organization_id: int, request_id: str) -> RequestDetail | None:
     """None for a request that is not there, or another tenant's."""
     records = UsageRecord.objects.filter(organization_id=organization_id, request_id=request_id)
-    row = records.values(*DETAIL_COLUMNS).first()
-    return RequestDetail(**row) if row else None
+    row = records.values(*DETAIL_COLUMNS, "price_snapshot_id").first()
+    if row is None:
+        return None
+    price = PriceSnapshot.objects.get(pk=row.pop("price_snapshot_id")).as_type()
+    row["attempts"] = [{key: each[key] for key in ATTEMPT_KEYS if key in each} for each in row["attempts"]]
+    detail = RequestDetail(**row)
+    refunds = Correction.objects.filter(hold_id=request_id).order_by("created_at")
+    return replace(
+        detail,
+        lines=price_lines(_reading(detail), price),
+        refunds=[Refund(each.amount, each.created_at, each.reason) for each in refunds],
+    )
+
+
+def _reading(detail: RequestDetail) -> MeterReading:
+    return MeterReading(
+        input=detail.input_tokens,
+        cache_read=detail.cache_read_tokens,
+        cache_write=detail.cache_write_tokens,
+        cache_write_1h=detail.cache_write_1h_tokens,
+        output=detail.output_tokens,
+        reasoning=detail.reasoning_tokens,
+        web_searches=detail.web_searches,
+    )
 
 
 def _filtered(

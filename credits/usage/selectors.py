@@ -65,6 +65,18 @@ def usage_by(organization_id: int, by: By, span: Span, filters: Filters = EVERYT
     return _in_order(by, found)
 
 
+def usage_series(
+    organization_id: int, time: By, by: By, span: Span, filters: Filters = EVERYTHING
+) -> dict[tuple[datetime, Any], Sums]:
+    """By time (By.HOUR or By.DAY) and something else at once: what a chart stacks."""
+    with snapshot() as rolled:
+        rollups = UsageRollup.objects.filter(
+            _time(span, whole_days=time != By.HOUR), organization_id=organization_id, **filters.values
+        )
+        records = UsageRecord.objects.filter(organization_id=organization_id, **filters.values)
+        return _added_up(by, rollups, not_rolled_up(records, rolled, span), time)
+
+
 def usage_total(organization_id: int, span: Span, filters: Filters = EVERYTHING) -> Sums:
     return sum((line.sums for line in usage_by(organization_id, By.ROUTE, span, filters)), Sums())
 
@@ -170,12 +182,14 @@ _OF_ROLLUPS: Mapping[By, Expression | F] = {By.HOUR: F("starts_at"), By.DAY: Tru
 _OF_RECORDS: Mapping[By, Expression | F] = {By.HOUR: TruncHour("created_at"), By.DAY: TruncDay("created_at")}
 
 
-def _added_up(by: By, rollups: Any, records: Any) -> dict[Any, Sums]:
+def _added_up(by: By, rollups: Any, records: Any, time: By | None = None) -> dict[Any, Sums]:
+    """By `by`'s values; with `time` by pairs of a time and such a value."""
     found: dict[Any, Sums] = {}
     for rows, times, sums in ((rollups, _OF_ROLLUPS, SUMS_OF_ROWS), (records, _OF_RECORDS, SUMS_OF_RECORDS)):
-        value = times.get(by, F(by.value))
-        for row in rows.order_by().annotate(by_value=value).values("by_value").annotate(**sums):
-            found[row["by_value"]] = found.get(row["by_value"], Sums()) + Sums.of(row)
+        columns = {"by_value": times.get(by, F(by.value))} | ({"by_time": times[time]} if time else {})
+        for row in rows.order_by().annotate(**columns).values(*columns).annotate(**sums):
+            value = (row["by_time"], row["by_value"]) if time else row["by_value"]
+            found[value] = found.get(value, Sums()) + Sums.of(row)
     return found
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db.models import Max, Min, Q
@@ -24,6 +24,10 @@ class SessionLine:
     last_seen: datetime
     subagents: int
     sums: Sums
+
+    @property
+    def lasted(self) -> timedelta:
+        return self.last_seen - self.first_seen
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from django.utils import timezone
 
 from accounts import keys, selectors, services
 from accounts.errors import AccountsUnavailable, InvalidAccountData
-from accounts.models import ApiKey, Membership, Role, User
+from accounts.models import ApiKey, Membership, User
+from accounts.roles import Role
 
 pytestmark = pytest.mark.django_db
 

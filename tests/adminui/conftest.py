@@ -6,7 +6,8 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from accounts.models import ApiKey, Membership, Organization, Role, User
+from accounts.models import ApiKey, Membership, Organization, User
+from accounts.roles import Role
 from accounts.services import create_key, get_or_create_user
 from credits.models import Hold, PriceSnapshot, UsageRecord
 from credits.services import ensure_wallet
@@ -66,7 +67,7 @@ def signed_in() -> Callable[[User], Client]:
 def member(organization: Organization, db: None) -> User:
     """A plain member of the customer's organisation, and of no other."""
     user = User.objects.create_user("tom@example.com", PASSWORD)
-    Membership.objects.create(organization=organization, user=user, role=Role.MEMBER)
+    Membership.objects.create(organization=organization, user=user, role=Role.DEVELOPER)
     return user
 
 

@@ -26,7 +26,9 @@ def test_what_is_tested_is_what_runs(project: Path) -> None:
     assert runtime.items() <= development.items()
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock", "requirements-tools.lock"])
+@pytest.mark.parametrize(
+    "name", ["requirements.lock", "requirements-dev.lock", "requirements-tools.lock", "requirements-css.lock"]
+)
 def test_every_pin_has_hashes_and_no_address(project: Path, name: str) -> None:
     text = (project / name).read_text()
     assert "://" not in text

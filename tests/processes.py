@@ -4,10 +4,12 @@ Everything goes through the commands and the network, as for an operator. Used b
 need real processes, and by the benchmarks.
 """
 
+import contextlib
 import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -22,6 +24,7 @@ from typing import Any, Self
 import httpx
 
 from ccm_site.supervisor.processes import free_port, spawn
+from tests import migrated
 from tests.plugin import environment, valkey
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -78,11 +81,20 @@ class Ccm:
     def __enter__(self) -> Self:
         self._valkey = valkey.start()
         try:
-            self.manage("migrate", "-v0")
+            if self._database_url:
+                self.manage("migrate", "-v0")
+            else:
+                migrated.copy_to(self.data_dir / "ccm.sqlite3", self._migrate)
         except BaseException:
             self.close()
             raise
         return self
+
+    def _migrate(self) -> None:
+        """Everything into the one file, which is then copied: the log beside it would be left behind."""
+        self.manage("migrate", "-v0")
+        with contextlib.closing(sqlite3.connect(self.data_dir / "ccm.sqlite3")) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None

@@ -8,9 +8,9 @@ import msgspec
 from providers.errors import InvalidRequest, UpstreamError
 from providers.types import Target
 from providers.wire.base import OutboundRequest
-from providers.wire.bedrock.errors import broken_answer
 from providers.wire.bedrock.families import model_id
 from providers.wire.bedrock.urls import outbound
+from providers.wire.errors import broken_answer
 
 COUNTING_TOKENS = 64_000
 """The limit of output in a request that is only counted, which must have one."""

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import msgspec
 from benchmarks import bodies, counting, upstream, writer
 from benchmarks.load import Load, Result
 from benchmarks.processes import memory_mib
+from benchmarks.wires import WAYS, Way
 from ccm_site.supervisor.processes import free_port, spawn
 from tests.processes import PROJECT, Ccm
 
@@ -33,44 +34,32 @@ CONFIG = """
 [router]
 default = "bench-anthropic"
 auto_map_regex = "^never-matches"
+"""
+SERVED = """
 [[providers]]
-name = "mock-anthropic"
-kind = "anthropic-compatible"
+name = "mock-{name}"
+kind = "{kind}"
 base_url = "{url}"
 api_key = "k"
-[[providers]]
-name = "mock-openai"
-kind = "openai-compatible"
-base_url = "{url}/v1"
-api_key = "k"
+{more}
 [[models]]
-name = "bench-anthropic"
+name = "bench-{name}"
 max_output = 32000
 context_window = 1000000
 tools = true
 input = "1"
 output = "5"
 [[models.mappings]]
-provider = "mock-anthropic"
-actual_model = "m"
-cost = {{ input = "0.5", output = "2" }}
-[[models]]
-name = "bench-openai"
-max_output = 32000
-context_window = 1000000
-tools = true
-input = "1"
-output = "5"
-[[models.mappings]]
-provider = "mock-openai"
-actual_model = "m"
+provider = "mock-{name}"
+actual_model = "{actual}"
 cost = {{ input = "0.5", output = "2" }}
 """
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """`budget` is the largest allowed ratio of CCM's CPU time a request to the bare proxy's."""
+    """`budget` is the largest allowed ratio of CCM's CPU time a request to that of what it is compared with:
+    the bare proxy; or, for a format that CCM translates (`beside`), CCM passing Anthropic's stream through."""
 
     name: str
     title: str
@@ -78,23 +67,39 @@ class Scenario:
     budget: float
     bare_path: str = "/v1/messages"
     bare_ends: str = ""
+    beside: dict[str, Any] | None = None
+    """The request that CCM is compared with itself by."""
 
     @property
     def streamed(self) -> bool:
         return bool(self.body.get("stream"))
 
 
+YARDSTICKS = {"bare": "bare", "passed": "ccm"}
+PASSED = bodies.large("bench-anthropic", stream=True)
+TITLES = {
+    "openai_chat": "OpenAI chat",
+    "openai_responses": "OpenAI Responses",
+    "gemini": "Gemini",
+    "cohere": "Cohere",
+    "converse": "Bedrock Converse",
+    "invoke": "Bedrock InvokeModel",
+}
 SCENARIOS = [
     Scenario("small", "100-byte request", bodies.small("bench-anthropic"), 2.5),
     Scenario("large", "77 KB request", bodies.large("bench-anthropic", stream=False), 2.5),
-    Scenario("stream", "77 KB, 200 events", bodies.large("bench-anthropic", stream=True), 1.6),
+    Scenario("stream", "77 KB, 200 events", PASSED, 1.6),
     Scenario(
         "openai",
         "the same from OpenAI",
-        bodies.large("bench-openai", stream=True),
+        bodies.large("bench-openai_chat", stream=True),
         2.2,
         bare_path="/v1/chat/completions",
         bare_ends="[DONE]",
+    ),
+    *(
+        Scenario(name, title, bodies.large(f"bench-{name}", stream=True), 1.3, beside=PASSED)
+        for name, title in TITLES.items()
     ),
 ]
 
@@ -154,6 +159,12 @@ class Server:
         )
 
 
+def served(way: Way, upstream_url: str) -> str:
+    """The provider and the model of a format, for the configuration."""
+    url = upstream_url + way.base
+    return SERVED.format(name=way.stream, kind=way.kind, url=url, actual=way.actual_model, more=way.config)
+
+
 @contextmanager
 def running(module: str, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
     process = spawn([sys.executable, "-m", module, *arguments], output=sys.stderr.fileno(), cwd=PROJECT)
@@ -195,12 +206,14 @@ def measure(server: Server, scenario: Scenario, seconds: float) -> Result:
 
 
 def compare(scenario: Scenario, bare: Server, ccm: Server, *, rounds: int, seconds: float) -> tuple[Side, Side]:
-    """Both servers in turns, so that the machine's other work falls on both."""
-    sides = {bare.name: Side(), ccm.name: Side()}
+    """Both sides in turns, so that the machine's other work falls on both."""
+    other, own = Side(), Side()
+    yardstick = (bare, scenario) if scenario.beside is None else (ccm, replace(scenario, body=scenario.beside))
     for number in range(rounds):
-        for server in (bare, ccm) if number % 2 == 0 else (ccm, bare):
-            sides[server.name].results.append(measure(server, scenario, seconds))
-    return sides[bare.name], sides[ccm.name]
+        turns = [(other, yardstick), (own, (ccm, scenario))]
+        for side, (server, asked) in turns if number % 2 == 0 else reversed(turns):
+            side.results.append(measure(server, asked, seconds))
+    return other, own
 
 
 def check_ledger(ccm: Ccm, sent: int) -> list[str]:
@@ -215,9 +228,9 @@ def check_ledger(ccm: Ccm, sent: int) -> list[str]:
     return wrong
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
+def table(rows: Sequence[dict[str, Any]], yardstick: str) -> str:
     head = f"{'':24}{'CPU ms/request':>22}{'':7}{'':8}{'requests/s':>16}{'p50 ms':>16}{'p99 ms':>16}"
-    lines = [head, f"{'':24}{'bare':>11}{'ccm':>11}{'ratio':>7}{'budget':>8}" + f"{'bare':>8}{'ccm':>8}" * 3]
+    lines = [head, f"{'':24}{yardstick:>11}{'ccm':>11}{'ratio':>7}{'budget':>8}" + f"{yardstick:>8}{'ccm':>8}" * 3]
     for row in rows:
         bare, ccm = row["bare"], row["ccm"]
         line = f"{row['title']:24}{bare['cpu_ms']:11.3f}{ccm['cpu_ms']:11.3f}{row['ratio']:7.2f}{row['budget']:8.1f}"
@@ -226,6 +239,12 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
             line += f"{bare[name]:8.{digits}f}{ccm[name]:8.{digits}f}"
         lines.append(line + ("" if row["ratio"] <= row["budget"] else "  over"))
     return "\n".join(lines)
+
+
+def tables(rows: Sequence[dict[str, Any]]) -> str:
+    """What is compared with the bare proxy, and what CCM translates with what it passes through."""
+    parts = [(name, [row for row in rows if row["beside"] == beside]) for name, beside in YARDSTICKS.items()]
+    return "\n\n".join(table(part, name) for name, part in parts if part)
 
 
 def ratio(bare: Side, ccm: Side) -> float:
@@ -260,7 +279,7 @@ def run(chosen: Sequence[Scenario], *, rounds: int, seconds: float, burst: int) 
         running("benchmarks.bare_proxy", bare_port, upstream_url) as bare_process,
         Ccm(python=web_python, settings={"LOG_LEVEL": "WARNING"}) as ccm,
     ):
-        ccm.import_config(CONFIG.format(url=upstream_url))
+        ccm.import_config(CONFIG + "".join(served(way, upstream_url) for way in WAYS))
         key = ccm.create_key(usd="1000000")
         ccm.start()
         assert ccm.web is not None
@@ -272,8 +291,10 @@ def run(chosen: Sequence[Scenario], *, rounds: int, seconds: float, burst: int) 
             print(f"{scenario.title} ...", file=sys.stderr, flush=True)
             bare, own = compare(scenario, bare_server, ccm_server, rounds=rounds, seconds=seconds)
             sent += sum(result.sent for result in own.results)
+            sent += sum(result.sent for result in bare.results) if scenario.beside is not None else 0
             figures = {"bare": bare.figures(), "ccm": own.figures(), "ratio": ratio(bare, own)}
-            rows.append({"name": scenario.name, "title": scenario.title, "budget": scenario.budget, **figures})
+            named = {"name": scenario.name, "title": scenario.title, "budget": scenario.budget}
+            rows.append({**named, "beside": "bare" if scenario.beside is None else "ccm", **figures})
         memory = {"ccm": memory_mib(ccm.web.pid), "bare": memory_mib(bare_process.pid)}
         ccm.stop()
         return {
@@ -305,7 +326,7 @@ def compare_with_bare(asked: argparse.Namespace) -> int:
     asked.json.parent.mkdir(parents=True, exist_ok=True)
     asked.json.write_text(json.dumps(report, indent=2) + "\n")
     memory = report["memory_mib"]
-    print(table(report["scenarios"]))
+    print(tables(report["scenarios"]))
     print(f"\nmemory of the web process: {memory['ccm']:.0f} MiB of {MEMORY_BUDGET_MIB} (bare: {memory['bare']:.0f})")
     counted = report["counting"]
     print(counting.line(counted))

@@ -1,87 +1,64 @@
 """The provider of the benchmarks: answers by path, from bytes made once, as cheaply as Python can.
 
-`python -m benchmarks.upstream PORT [BURST]`. `/v1/messages` speaks Anthropic, any other path OpenAI
-chat. A stream has EVENTS deltas, of which BURST are sent at a time.
+`python -m benchmarks.upstream PORT [BURST]`. The path says in which format (`benchmarks/streams.py`). A stream
+has EVENTS deltas, of which BURST are sent at a time.
 """
 
 import asyncio
 import itertools
-import json
 import sys
 from typing import Any, cast
 
 import httptools
 import uvloop
 
-EVENTS = 200
-TEXT = "lorem ipsum dolor sit am"
-USAGE = {"input_tokens": 1000, "output_tokens": EVENTS}
-CHAT_USAGE = {"prompt_tokens": 1000, "completion_tokens": EVENTS, "total_tokens": 1000 + EVENTS}
-STREAM_HEAD = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\n"
-    b"request-id: req_mock\r\ntransfer-encoding: chunked\r\n\r\n"
-)
+from benchmarks.streams import EVENTS, INPUT_TOKENS, STREAMS, WORDS, Stream, dump, message
+
+TEXT = WORDS[0]
+USAGE = {"input_tokens": INPUT_TOKENS, "output_tokens": EVENTS}
+CHAT_USAGE = {"prompt_tokens": INPUT_TOKENS, "completion_tokens": EVENTS, "total_tokens": INPUT_TOKENS + EVENTS}
+PATHS = {
+    b"/chat/completions": "openai_chat",
+    b"/responses": "openai_responses",
+    b":streamGenerateContent": "gemini",
+    b"/v2/chat": "cohere",
+    b"/converse-stream": "converse",
+    b"/invoke-with-response-stream": "invoke",
+}
+"""How the paths of the formats end; any other path is Anthropic's."""
 
 
 def _chunk(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
-def _event(name: str, data: dict[str, Any]) -> bytes:
-    return _chunk(f"event: {name}\ndata: {json.dumps({'type': name} | data, separators=(',', ':'))}\n\n".encode())
-
-
-def _data(data: dict[str, Any]) -> bytes:
-    return _chunk(f"data: {json.dumps(data, separators=(',', ':'))}\n\n".encode())
-
-
-def _message(content: list[dict[str, Any]], usage: dict[str, int], stop: str | None) -> dict[str, Any]:
-    head = {"id": "msg_bench", "type": "message", "role": "assistant", "model": "m", "content": content}
-    return head | {"stop_reason": stop, "stop_sequence": None, "usage": usage}
-
-
-def _anthropic_stream() -> list[bytes]:
-    delta = {"index": 0, "delta": {"type": "text_delta", "text": TEXT}}
-    end = {"stop_reason": "end_turn", "stop_sequence": None}
-    return [
-        STREAM_HEAD + _event("message_start", {"message": _message([], USAGE | {"output_tokens": 1}, None)}),
-        _event("content_block_start", {"index": 0, "content_block": {"type": "text", "text": ""}}),
-        *[_event("content_block_delta", delta)] * EVENTS,
-        _event("content_block_stop", {"index": 0}),
-        _event("message_delta", {"delta": end, "usage": {"output_tokens": EVENTS}}),
-        _event("message_stop", {}) + b"0\r\n\r\n",
-    ]
-
-
-def _openai_stream() -> list[bytes]:
-    head = {"id": "chatcmpl-bench", "object": "chat.completion.chunk", "created": 1, "model": "m"}
-
-    def chunk(delta: dict[str, str], finish: str | None = None) -> bytes:
-        return _data(head | {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
-
-    return [
-        STREAM_HEAD + chunk({"role": "assistant", "content": ""}),
-        *[chunk({"content": TEXT})] * EVENTS,
-        chunk({}, "stop"),
-        _data(head | {"choices": [], "usage": CHAT_USAGE}),
-        _chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n",
-    ]
+def _streamed(stream: Stream) -> list[bytes]:
+    head = (
+        f"HTTP/1.1 200 OK\r\ncontent-type: {stream.content_type}\r\ncache-control: no-cache\r\n"
+        "request-id: req_mock\r\ntransfer-encoding: chunked\r\n\r\n"
+    )
+    first, *others = map(_chunk, stream.events)
+    return [head.encode() + first, *others, b"0\r\n\r\n"]
 
 
 def _whole(body: dict[str, Any]) -> list[bytes]:
-    text = json.dumps(body, separators=(",", ":")).encode()
+    text = dump(body).encode()
     head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nrequest-id: req_mock\r\ncontent-length: "
     return [f"{head}{len(text)}\r\n\r\n".encode() + text]
 
 
 CHOICE = {"index": 0, "message": {"role": "assistant", "content": TEXT}, "finish_reason": "stop"}
 CHAT = {"id": "chatcmpl-bench", "object": "chat.completion", "created": 1, "model": "m", "choices": [CHOICE]}
-ANSWERS = {
-    ("anthropic", True): _anthropic_stream(),
-    ("anthropic", False): _whole(_message([{"type": "text", "text": TEXT}], USAGE, "end_turn")),
-    ("openai", True): _openai_stream(),
-    ("openai", False): _whole(CHAT | {"usage": CHAT_USAGE}),
+STREAMED = {name: _streamed(stream) for name, stream in STREAMS.items()}
+WHOLE = {
+    "anthropic": _whole(message([{"type": "text", "text": TEXT}], USAGE, "end_turn")),
+    "openai_chat": _whole(CHAT | {"usage": CHAT_USAGE}),
 }
+
+
+def _format_of(path: bytes) -> str:
+    path = path.partition(b"?")[0]
+    return next((name for ending, name in PATHS.items() if path.endswith(ending)), "anthropic")
 
 
 class Upstream(asyncio.Protocol):
@@ -113,10 +90,10 @@ class Upstream(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         body = b"".join(self.body)
-        wire = "anthropic" if self.path.startswith(b"/v1/messages") else "openai"
-        streamed = b'"stream":true' in body or b'"stream": true' in body
+        name = _format_of(self.path)
+        streamed = name not in WHOLE or b'"stream":true' in body or b'"stream": true' in body
         self.path, self.body = b"", []
-        self._write(iter(ANSWERS[wire, streamed]))
+        self._write(iter((STREAMED if streamed else WHOLE)[name]))
 
     def _write(self, parts: Any) -> None:
         """BURST parts a pass of the loop: what is written in one pass is sent at once."""

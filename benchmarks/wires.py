@@ -35,14 +35,16 @@ class Way:
     kind: str
     base: str = ""
     actual_model: str = "m"
+    config: str = ""
+    """More of the provider's row."""
 
 
 WAYS = (
     Way("anthropic", "anthropic", "anthropic-compatible"),
     Way("openai_chat", "openai_chat", "openai-compatible", "/v1"),
-    Way("openai_responses", "openai_responses", "openai", "/v1"),
+    Way("openai_responses", "openai_responses", "openai", "/v1", config='wire = "openai_responses"'),
     Way("gemini", "gemini", "gemini", "/v1beta"),
-    Way("cohere", "cohere", "cohere", "/v2"),
+    Way("cohere", "cohere", "cohere"),
     Way("converse", "bedrock", "bedrock", actual_model="us.amazon.nova-pro-v1:0"),
     Way("invoke", "bedrock", "bedrock", actual_model="us.anthropic.claude-sonnet-4-6-v1:0"),
 )

@@ -59,7 +59,8 @@ def process_database() -> Iterator[str]:
 class Ccm:
     """`with Ccm() as ccm` migrates a fresh database and starts a Valkey; `start` the web server.
 
-    `python` replaces the interpreter of the web server, to run it under a profiler. The data
+    `python` replaces the interpreter of the web server, to run it under a profiler; `project` is where
+    the code is. The data
     directory lies on the disk unless told otherwise, since durable commits are part of the product."""
 
     def __init__(
@@ -68,6 +69,7 @@ class Ccm:
         database_url: str = "",
         settings: Mapping[str, str] | None = None,
         python: Sequence[str] = (sys.executable,),
+        project: Path = PROJECT,
     ) -> None:
         self.data_dir = Path(tempfile.mkdtemp(prefix="ccm-process-"))
         self.port = free_port()
@@ -76,6 +78,7 @@ class Ccm:
         self._database_url = database_url
         self._settings = dict(settings or {})
         self._python = list(python)
+        self._project = project
         self._valkey: valkey.ValkeyServer | None = None
 
     def __enter__(self) -> Self:
@@ -128,9 +131,9 @@ class Ccm:
     def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """`manage.py` with `arguments`, whatever its exit status."""
         return subprocess.run(
-            [sys.executable, str(PROJECT / "manage.py"), *arguments],
+            [sys.executable, str(self._project / "manage.py"), *arguments],
             env=self.environment,
-            cwd=PROJECT,
+            cwd=self._project,
             capture_output=True,
             text=True,
             timeout=COMMAND_SECONDS,
@@ -197,7 +200,7 @@ class Ccm:
         """Start the web server and wait until it is ready; raises RuntimeError with its last lines."""
         with self.log.open("ab") as log:
             self.web = spawn(
-                [*self._python, "-m", "ccm_site.web"], output=log, cwd=PROJECT, environment=self.environment
+                [*self._python, "-m", "ccm_site.web"], output=log, cwd=self._project, environment=self.environment
             )
         deadline = time.monotonic() + START_SECONDS
         while not self._ready():

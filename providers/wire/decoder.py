@@ -71,15 +71,19 @@ class AnswerDecoder:
         self.stop_reason = stop_reason
         self.finished = True
 
-    def _pass_on(self, events: bytes) -> int:
-        """Take the short way as far as it goes: where it ends."""
-        runs = self._runs
-        if runs.place is None or runs.place is not self._told.place or (run := runs.run(events)) is None:
-            return 0
-        self._emitter.pass_on(run.texts)
-        self._blocks.chars += run.chars
-        self._note_passed(run, events)
-        return run.end
+    def _is_known(self, events: bytes, start: int = 0) -> bool:
+        """Whether the short way is open to the event at `start`."""
+        place = self._runs.place
+        return place is not None and self._runs.knows(events, start) and place is self._told.place
+
+    def _pass_on(self, events: bytes, start: int = 0) -> Run:
+        """Take the short way from `start` as far as it goes. A run without texts has not been taken."""
+        run = self._runs.run(events, start)
+        if run.texts:
+            self._emitter.pass_on(run.texts)
+            self._blocks.chars += run.chars
+            self._note_passed(run, events)
+        return run
 
     def _note_passed(self, run: Run, events: bytes) -> None:
         """What a wire remembers of events that went the short way."""
@@ -114,27 +118,31 @@ class SseDecoder(AnswerDecoder):
             self._break("sent an event of more than 16 MiB")
             return b""
         if events:
-            start = self._pass_on(events)
-            if start < len(events):
-                self._take(events[start:])
+            self._take(events)
         if not self._has_events:
             self._head = (self._head + data)[:MAX_HEAD]
         return self._taken()
 
     def _take(self, events: bytes) -> None:
-        for part in events[:-2].split(b"\n\n"):
-            event = parsed(part)
-            if event is None:
-                continue
-            self._has_events = True
-            self._part = part
-            self._event(*event)
-            if self._is_over():
-                return
+        start, decode_until = 0, 0
+        while start < len(events) and not self._is_over():
+            if start >= decode_until and self._is_known(events, start):
+                run = self._pass_on(events, start)
+                if run.texts:
+                    start = run.end
+                    continue
+                decode_until = run.end
+            end = events.index(b"\n\n", start) + 2
+            self._part = events[start:end]
+            event = parsed(self._part[:-2])
+            if event is not None:
+                self._has_events = True
+                self._event(*event)
+            start = end
 
     def _learn(self, text: str) -> None:
         """The event at hand says nothing but that `text` goes on."""
-        self._runs.learn(self._part + b"\n\n", text, self._told.place)
+        self._runs.learn(self._part, text, self._told.place)
 
     def close(self) -> bytes:
         if self._is_over():

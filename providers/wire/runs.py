@@ -6,20 +6,28 @@ those bytes, and their texts, which are JSON already, are passed on without deco
 differs elsewhere is decoded.
 """
 
+import functools
 import re
 from typing import NamedTuple
 
 import msgspec
 
-_MOST_LESSONS = 32
+_MOST_LESSONS = 8
 """A provider whose events always differ elsewhere too is not worth more."""
+_NO_NOISE = re.compile(rb"(?!)()")
+_ID = re.compile(rb'"([\w.:/-]*[0-9][\w.:/-]*)"|[:,] ?([0-9]{6,})\b')
+"""What differs from stream to stream, and so would make patterns that serve one stream only."""
+_TEXT, _SAME, _NUMBER, _PADDING = range(4)
+"""The kinds of values: the text, what is the same in the whole stream, and what says nothing."""
+_GROUPS = (rb'([^"\\\x00-\x1f]*(?:\\.[^"\\\x00-\x1f]*)*)', rb"([\w.:/-]+)", rb"[0-9]+", rb"[A-Za-z0-9]*")
 _string = msgspec.json.Decoder(str)
-_no_noise = re.compile(rb"(?!)()")
+Shape = tuple[bytes | int, ...]
+"""What stands around an event's values, and of which kind each is, in turns."""
 
 
 class Run(NamedTuple):
     texts: list[bytes]
-    """Of each event, as the inside of a JSON string."""
+    """Of each event, as the inside of a JSON string; none for events that have to be decoded after all."""
     chars: int
     """Of all texts together."""
     end: int
@@ -31,59 +39,87 @@ class TextRuns:
     padding. `place` is where the texts of the known events go: the short way is open while more text may go
     there as it is."""
 
-    __slots__ = ("_lessons", "_noise", "_parts", "_text", "place")
+    __slots__ = ("_first", "_lessons", "_match", "_noise", "_same", "_shape", "_text", "place")
 
-    def __init__(self, noise: re.Pattern[bytes] = _no_noise) -> None:
+    def __init__(self, noise: re.Pattern[bytes] = _NO_NOISE) -> None:
         self._noise = noise
-        self._parts: list[bytes] = []
-        """What stands around the values, in the event's order."""
+        self._shape: Shape = ()
+        self._first = b""
+        self._same: list[bytes] = []
         self._text = 0
-        """Which of the values is the text."""
+        """Before how many of those values the text stands."""
+        self._match = _NO_NOISE.match
         self._lessons = _MOST_LESSONS
         self.place: object = None
 
     def learn(self, event: bytes, text: str, place: object) -> None:
         """Remember what stands around `text` in `event`, which says nothing else."""
-        told = text.encode()
-        if place is None or not text or b"\\" in event or event.count(b'"%b"' % told) != 1:
+        quoted = b'"%b"' % text.encode()
+        if place is None or not text or b"\\" in event or event.count(quoted) != 1:
             return
-        begin = event.index(b'"%b"' % told) + 1
-        values = sorted([(begin, begin + len(told)), *(found.span(1) for found in self._noise.finditer(event))])
-        ends = [0, *(end for _, end in values)]
-        parts = [event[a:b] for a, b in zip(ends, [*(start for start, _ in values), len(event)], strict=True)]
-        if parts != self._parts:
+        shape, same, before = _shape_of(event, event.index(quoted) + 1, len(quoted) - 2, self._noise)
+        if (shape, same) != (self._shape, self._same):
+            self.place = None
             if not self._lessons:
-                self.place = None
                 return
             self._lessons -= 1
-        self._parts, self._text, self.place = parts, values.index((begin, begin + len(told))), place
+            self._shape, self._same, self._text = shape, same, before
+            self._first = event[: event.index(b'"') + 1]
+            self._match = _pattern(shape).match
+        self.place = place
 
-    def run(self, events: bytes) -> Run | None:
-        """The known events at the beginning of `events`; None when there are none."""
-        first, *others = self._parts
-        find, width = events.find, len(others)
-        values: list[bytes] = []
-        end = 0
-        while events.startswith(first, end):
-            at = end + len(first)
-            for part in others:
-                found = find(part, at)
-                if found < 0:
-                    break
-                values.append(events[at:found])
-                at = found + len(part)
-            else:
-                end = at
-                continue
-            break
-        del values[len(values) - len(values) % width :]
-        texts = values[self._text :: width]
-        del values[self._text :: width]
-        if not texts or b"" in texts or not (width == 1 or b"".join(values).isalnum()):
-            return None
+    def knows(self, events: bytes, start: int = 0) -> bool:
+        """Whether a known event may begin at `start`."""
+        return events.startswith(self._first, start)
+
+    def run(self, events: bytes, start: int = 0) -> Run:
+        """The known events that begin at `start`."""
+        match = self._match
+        rows: list[tuple[bytes, ...]] = []
+        end = start
+        while (found := match(events, end)) is not None:
+            rows.append(found.groups())
+            end = found.end()
+        if not rows:
+            return Run([], 0, end)
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        texts = columns.pop(self._text)
+        if b"" in texts or any(column.count(it) != len(rows) for column, it in zip(columns, self._same, strict=True)):
+            return Run([], 0, end)
         try:
             # The spaces keep one text's escapes from the next text; any quote ends the string too early.
             chars = len(_string.decode(b'"%b"' % b" ".join(texts))) - len(texts) + 1
         except (msgspec.DecodeError, UnicodeDecodeError):
-            return None
+            return Run([], 0, end)
         return Run(texts, chars, end)
+
+
+def _shape_of(event: bytes, begin: int, size: int, noise: re.Pattern[bytes]) -> tuple[Shape, list[bytes], int]:
+    """The shape of an event whose text begins at `begin`; the values that are the same in the whole stream,
+    and before how many of them the text stands."""
+    values = {begin: (begin + size, _TEXT)}
+    for found in noise.finditer(event):
+        start, end = found.span(1)
+        values.setdefault(start, (end, _PADDING if event[start - 1 : start] == b'"' else _NUMBER))
+    for found in _ID.finditer(event):
+        group = found.lastindex or 0
+        values.setdefault(found.start(group), (found.end(group), _SAME))
+    shape: list[bytes | int] = []
+    same: list[bytes] = []
+    at = before = 0
+    for start, (end, kind) in sorted(values.items()):
+        if start < at:
+            continue  # a part of the text that looks like one of the others
+        shape += [event[at:start], kind]
+        if kind == _SAME:
+            same.append(event[start:end])
+        elif kind == _TEXT:
+            before = len(same)
+        at = end
+    return (*shape, event[at:]), same, before
+
+
+@functools.lru_cache(maxsize=256)
+def _pattern(shape: Shape) -> re.Pattern[bytes]:
+    """Shapes are few: a provider has one for all its streams."""
+    return re.compile(b"".join(re.escape(part) if isinstance(part, bytes) else _GROUPS[part] for part in shape))

@@ -1,4 +1,4 @@
-"""The real Claude Code: the versions we test with, where they are installed, how they are run.
+"""The real clients: Claude Code in the versions we test with, and Codex; where they are installed, how they are run.
 
 `python -m tests.e2e.clients` installs what is missing, from npm, under this folder.
 """
@@ -18,6 +18,8 @@ from typing import Any
 FOLDER = Path(__file__).resolve().parent / ".clients"
 PACKAGE = "@anthropic-ai/claude-code"
 VERSIONS = {"2.1.197": f"{PACKAGE}@2.1.197", "newest": f"{PACKAGE}@latest"}
+CODEX = "codex"
+PACKAGES = {**VERSIONS, CODEX: "@openai/codex@latest"}
 INSTALL_SECONDS = 400
 RUN_SECONDS = 120
 MACHINES = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "arm64": "arm64"}
@@ -30,9 +32,12 @@ class NotInstalled(Exception):
 def find(version: str) -> Path | None:
     """The native program of an installed client."""
     machine = MACHINES.get(platform.machine().lower(), platform.machine())
-    package = f"claude-code-{sys.platform}-{machine}"
-    program = FOLDER / version / "node_modules" / "@anthropic-ai" / package / "claude"
-    return program if program.is_file() else None
+    modules = FOLDER / version / "node_modules"
+    if version == CODEX:
+        programs = (modules / "@openai" / f"codex-{sys.platform}-{machine}" / "vendor").glob("*/bin/codex")
+    else:
+        programs = (modules / "@anthropic-ai" / f"claude-code-{sys.platform}-{machine}").glob("claude")
+    return next((program for program in programs if program.is_file()), None)
 
 
 def install(version: str) -> Path:
@@ -46,7 +51,7 @@ def install(version: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "package.json").write_text('{"private": true}\n')
     # --force: on an older Node, npm would quietly choose an old version instead of the newest.
-    command = [npm, "install", "--force", "--no-audit", "--no-fund", "--ignore-scripts", VERSIONS[version]]
+    command = [npm, "install", "--force", "--no-audit", "--no-fund", "--ignore-scripts", PACKAGES[version]]
     with tempfile.TemporaryDirectory(prefix="ccm-npm-") as home:
         done = subprocess.run(
             command,
@@ -58,7 +63,7 @@ def install(version: str) -> Path:
         )
     found = find(version)
     if found is None:
-        raise NotInstalled(f"npm could not install {VERSIONS[version]}: {(done.stdout + done.stderr)[-1500:]}")
+        raise NotInstalled(f"npm could not install {PACKAGES[version]}: {(done.stdout + done.stderr)[-1500:]}")
     return found
 
 
@@ -85,13 +90,14 @@ def run(
     arguments: Sequence[str] = (),
     permissions: Sequence[str] = ("--dangerously-skip-permissions",),
     seconds: float = RUN_SECONDS,
+    home: Path | None = None,
 ) -> Outcome:
-    """One `claude -p` in `folder`, with a new home and no environment but `variables`.
+    """One `claude -p` in `folder`, with a new home (unless given) and no environment but `variables`.
 
     IS_SANDBOX lets root skip permission prompts; the client refuses it otherwise."""
-    with tempfile.TemporaryDirectory(prefix="ccm-claude-home-") as home:
+    with tempfile.TemporaryDirectory(prefix="ccm-claude-home-") as new_home:
         environment = {
-            "HOME": home,
+            "HOME": str(home or new_home),
             "PATH": os.environ["PATH"],
             "IS_SANDBOX": "1",
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
@@ -111,6 +117,26 @@ def run(
     return Outcome(done.returncode, _report(done.stdout), done.stdout + done.stderr)
 
 
+def run_codex(program: Path, prompt: str, *, folder: Path, url: str, key: str, model: str) -> Outcome:
+    """One `codex exec` in `folder` with CCM as its provider, in a new home."""
+    provider = {"name": "CCM", "base_url": f"{url}/v1", "env_key": "CCM_KEY", "wire_api": "responses"}
+    options = [option for name, value in provider.items() for option in ("-c", f"model_providers.ccm.{name}={value!r}")]
+    with tempfile.TemporaryDirectory(prefix="ccm-codex-home-") as home:
+        said = Path(home) / "last.txt"
+        command = [str(program), "exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]
+        done = subprocess.run(
+            [*command, "-c", "model_provider='ccm'", *options, "-m", model, "-o", str(said), prompt],
+            cwd=folder,
+            env={"HOME": home, "CODEX_HOME": home, "PATH": os.environ["PATH"], "CCM_KEY": key},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=RUN_SECONDS,
+        )
+        report = {"result": said.read_text()} if said.is_file() else {}
+    return Outcome(done.returncode, report, done.stdout + done.stderr)
+
+
 def _report(printed: str) -> dict[str, Any]:
     try:
         report = json.loads(printed)
@@ -120,7 +146,7 @@ def _report(printed: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    for version in VERSIONS:
+    for version in PACKAGES:
         try:
             sys.stdout.write(f"{version}: {install(version)}\n")
         except NotInstalled as error:

@@ -48,6 +48,16 @@ def client(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="session")
+def codex() -> Path:
+    """Codex's program."""
+    try:
+        found = clients.install(clients.CODEX) if REQUIRED else clients.find(clients.CODEX)
+    except clients.NotInstalled as error:
+        unavailable(str(error))
+    return found or unavailable("Codex is not installed")
+
+
+@pytest.fixture(scope="session")
 def chromium() -> str:
     """The browser's program."""
     for name in ("chromium", "chromium-browser", "google-chrome"):

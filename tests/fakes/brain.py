@@ -122,10 +122,10 @@ class CodingSession:
             return self._reply("loaded", conversation, [ToolUse("CronList", {})])
         if not conversation.called("Agent"):
             return self._step_agent(conversation)
-        report = _report(conversation)
+        report = subagent_report(conversation)
         if report is None:
             return self._reply("waiting", conversation, [Text("The agent is still at work.")])
-        words = [DONE, _shown(read[0]), *(_shown(call) for call in bash), f"report={report}"]
+        words = [DONE, shown(read[0]), *(shown(call) for call in bash), f"report={report}"]
         return self._reply("final", conversation, [Text(" | ".join(words))])
 
     def _step_read(self, conversation: Conversation, file: str) -> Reply:
@@ -150,7 +150,7 @@ class CodingSession:
         if not done:
             call = ToolUse("Bash", {"command": "echo agent-$((7*9))", "description": "Multiply"})
             return self._reply("subagent tool", conversation, [call])
-        return self._reply("subagent report", conversation, [Text(f"SUBAGENT-REPORT[{_shown(done[0])}]")])
+        return self._reply("subagent report", conversation, [Text(f"SUBAGENT-REPORT[{shown(done[0])}]")])
 
 
 def _file(conversation: Conversation) -> str:
@@ -159,12 +159,12 @@ def _file(conversation: Conversation) -> str:
     return shlex.split(found[1])[0]
 
 
-def _shown(call: Call) -> str:
+def shown(call: Call) -> str:
     """A tool's result on one line."""
     return " ".join((call.result or "no result").split())
 
 
-def _report(conversation: Conversation) -> str | None:
+def subagent_report(conversation: Conversation) -> str | None:
     """What the agent said, in the Agent tool's result or in a later notification."""
     results = [call.result or "" for call in conversation.called("Agent")]
     found = REPORT.search("\n".join([*results, *conversation.user]))

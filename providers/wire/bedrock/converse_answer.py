@@ -83,8 +83,7 @@ class Counts(_Wire):
 class Answer:
     def __init__(self, emitter: Emitter, *, request: MessagesRequest, target: Target, model: Model) -> None:
         self.blocks = Blocks(emitter)
-        one_call = wants_one_call(request)
-        self.sequence = BlockSequence(self.blocks, names=original_names(request), one_call=one_call)
+        self.sequence = BlockSequence(self.blocks, names=original_names(request), one_call=wants_one_call(request))
         self.usage = Usage()
         self.stopped = False
         """The answer is complete; only its usage may come later."""

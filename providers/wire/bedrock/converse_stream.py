@@ -1,6 +1,7 @@
 """ConverseStream's frames, read into Anthropic's events."""
 
 import re
+from itertools import takewhile
 from typing import Any
 
 import msgspec
@@ -16,10 +17,12 @@ from providers.wire.decoder import UNREADABLE, AnswerDecoder
 from providers.wire.emitters import SseEmitter
 from providers.wire.errors import error_parts
 from providers.wire.request import MessagesRequest
-from providers.wire.runs import Run, TextRuns
+from providers.wire.runs import TextRuns
 
+END = b"\n"
+"""Between frames that are looked at together: no JSON text holds it."""
 MAX_WHOLE = 64 * 1024 * 1024
-PADDING = re.compile(rb'"p": ?"([A-Za-z0-9]+)')
+PADDING = re.compile(rb'"p": ?"([A-Za-z0-9]*)')
 """The padding by which Amazon hides how long a token is."""
 
 
@@ -67,7 +70,6 @@ class ConverseStreamDecoder(AnswerDecoder):
         """The pieces of an answer that is not streamed."""
         self._size = 0
         self._has_usage = False
-        self._passed = 0
         super().__init__(self._answer, emitter=emitter, request=request, target=target, runs=TextRuns(PADDING))
 
     def feed(self, data: bytes) -> bytes:
@@ -82,21 +84,12 @@ class ConverseStreamDecoder(AnswerDecoder):
             return b""
         try:
             frames = self._frames.feed(data)
-            if frames:
-                self._take(frames[self._pass_frames_on(frames) :])
+            self._take(frames)
         except BrokenFrame:
             self._break("sent a broken event stream")
         except UNREADABLE:
             self._break("sent an event that cannot be read")
         return self._taken()
-
-    def _pass_frames_on(self, frames: list[Frame]) -> int:
-        """How many of the frames went the short way."""
-        end = self._pass_on(b"".join([frame.raw + b"\n" for frame in frames])) if self._runs.place is not None else 0
-        return end and self._passed
-
-    def _note_passed(self, run: Run, events: bytes) -> None:  # noqa: ARG002  their number is enough
-        self._passed = len(run.texts)
 
     def close(self) -> bytes:
         if self._is_over():
@@ -116,14 +109,22 @@ class ConverseStreamDecoder(AnswerDecoder):
             self._break("sent an answer of more than 64 MiB")
 
     def _take(self, frames: list[Frame]) -> None:
-        for frame in frames:
+        start, decode_until = 0, 0
+        while start < len(frames) and not self._is_over():
+            frame = frames[start]
+            if start >= decode_until and self._is_known(frame.raw):
+                known = [each.raw + END for each in takewhile(lambda each: self._runs.knows(each.raw), frames[start:])]
+                passed = len(self._pass_on(b"".join(known)).texts)
+                if passed:
+                    start += passed
+                    continue
+                decode_until = start + len(known)
             if frame.kind == "event":
                 self._event(frame)
             else:
                 said = frame.message or error_parts(frame.payload)[1]
                 self.failure = failure_in_stream(frame.name, said, target=self._target)
-            if self._is_over():
-                return
+            start += 1
 
     def _event(self, frame: Frame) -> None:
         match frame.name:
@@ -131,7 +132,7 @@ class ConverseStreamDecoder(AnswerDecoder):
                 delta = _delta.decode(frame.payload)
                 self._answer.add(delta.content_block_index, delta.delta)
                 if text := text_alone(delta.delta):
-                    self._runs.learn(frame.raw + b"\n", text, self._answer.place)
+                    self._runs.learn(frame.raw + END, text, self._answer.place)
             case "contentBlockStart":
                 started = _start.decode(frame.payload)
                 if started.start.tool_use is not None:

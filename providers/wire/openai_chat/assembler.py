@@ -101,7 +101,7 @@ class BlockAssembler:
         while self._queue:
             self._close_first_call()
         self._write_held()
-        self._end_text()
+        self._cite()
         if self._blocks.called:
             self._write_details()
         self._blocks.close()
@@ -138,13 +138,13 @@ class BlockAssembler:
 
     def _write(self, kind: Prose, text: str) -> None:
         if kind is THINKING:
-            self._end_text()
-        if kind is TEXT and text:
+            self._cite()
+        else:
             self._write_details()
         self._blocks.say(kind, text)
 
-    def _end_text(self) -> None:
-        """No more text before the next block: what it cites belongs to it."""
+    def _cite(self) -> None:
+        """The text ends, if one is open: its citations."""
         if self._blocks.open is TEXT:
             for citation in self.citations:
                 self._blocks.emitter.cite(citation)
@@ -226,7 +226,7 @@ class BlockAssembler:
 
     def _emit(self, call: _Call) -> None:
         if self._blocks.open is not TOOL:
-            self._end_text()
+            self._cite()
             self._write_details()
             name = call.name or self._fallback_name
             self._blocks.begin_tool(self._names.get(name, name))

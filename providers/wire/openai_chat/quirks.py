@@ -38,7 +38,7 @@ class Quirks:
     reasoning_models: str = r"gpt-oss"
     efforts: tuple[str, ...] = LOW_TO_HIGH
     off_models: str = ""
-    """Models whose names match can be told not to think (`none`), and nothing else; "": none."""
+    """Models whose names match are told not to think by the effort `none`; "": none are."""
     reasoning_field: Literal["", "reasoning_content", "reasoning"] = ""
     """Where an assistant's message holds the reasoning that the provider wants back; "": nowhere."""
     replays_details: bool = False
@@ -166,7 +166,8 @@ QUIRKS: dict[str, Quirks] = {
         required_choice="any",
         named_choice=False,
         reasoning_models=r"(?:^|/)mistral-(?:small|medium)",
-        efforts=("none", "high"),
+        off_models=r"(?:^|/)mistral-(?:small|medium)",
+        efforts=("high",),
         continues_prefix=True,
         usage_option=False,
         schema_without=frozenset({"$id", "$schema", "additionalProperties"}),

@@ -42,8 +42,8 @@ def reasoning_fields(
     name = target.actual_model
     if is_openai_reasoning(target.kind, name):
         level = _openai_level(wanted, name, has_tools=has_tools)
-    elif quirks.off_models and re.search(quirks.off_models, name):
-        level = OFF if wanted == OFF else None
+    elif wanted == OFF and quirks.off_models and re.search(quirks.off_models, name):
+        level = OFF
     elif target.kind in OPENAI_KINDS or not re.search(quirks.reasoning_models, name):
         level = None
     else:

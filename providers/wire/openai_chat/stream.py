@@ -14,7 +14,7 @@ from providers.wire.request import MessagesRequest
 from providers.wire.runs import TextRuns
 
 DONE = b"[DONE]"
-NOISE = re.compile(rb'(?:"obfuscation": ?"|"created": ?)([A-Za-z0-9]+)')
+NOISE = re.compile(rb'(?:"obfuscation": ?"|"created": ?)([A-Za-z0-9]*)')
 
 
 class OpenAIChatStreamDecoder(SseDecoder):

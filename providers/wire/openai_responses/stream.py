@@ -15,7 +15,7 @@ from providers.wire.request import MessagesRequest
 from providers.wire.runs import Run, TextRuns
 
 DONE = b"[DONE]"
-NOISE = re.compile(rb'(?:"obfuscation": ?"|"sequence_number": ?)([A-Za-z0-9]+)')
+NOISE = re.compile(rb'(?:"obfuscation": ?"|"sequence_number": ?)([A-Za-z0-9]*)')
 ENDS = {
     "response.completed": "completed",
     "response.incomplete": "incomplete",

@@ -17,7 +17,7 @@ STATES = {State.OPEN: "passed over", State.HALF_OPEN: "being tried again"}
 
 
 class ProviderWithHealthAdmin(ProviderAdmin):
-    readonly_fields = (*ProviderAdmin.readonly_fields, "health")
+    readonly_fields: tuple[str, ...] = (*ProviderAdmin.readonly_fields, "health")
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         sets = super().get_fieldsets(request, obj)

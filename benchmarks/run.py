@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from benchmarks import bodies, counting, upstream, writer
+from benchmarks import bodies, counting, streams, writer
 from benchmarks.load import Load, Result
 from benchmarks.processes import memory_mib
 from benchmarks.wires import WAYS, Way
@@ -151,7 +151,7 @@ class Server:
             headers=self.headers,
             body=json.dumps(scenario.body, separators=(",", ":")),
             needle=needle,
-            count=upstream.EVENTS if scenario.streamed else 1,
+            count=streams.EVENTS if scenario.streamed else 1,
             ends=ends,
             pid=self.pid,
             connections=CONNECTIONS,

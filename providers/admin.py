@@ -65,7 +65,7 @@ class ProviderAdmin(ImportsFiles):
     inlines = (CredentialInline,)
     actions = ("enable", "disable", "test_selected")
     actions_submit_line = ("save_and_test",)
-    readonly_fields = ("newest_probes",)
+    readonly_fields: tuple[str, ...] = ("newest_probes",)
     fieldsets = (
         (None, {"fields": ("name", "kind", "base_url", "enabled")}),
         ("Health probe", {"fields": ("probe_every", "newest_probes")}),

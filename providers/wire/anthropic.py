@@ -26,7 +26,6 @@ from providers.wire.claude import changes_for_claude, changes_for_family
 from providers.wire.compatible import changes_for, reads_addresses
 from providers.wire.errors import broken_answer, error_parts
 from providers.wire.foreign import without_foreign_blocks
-from providers.wire.handover import changes_for_claude
 from providers.wire.request import MessagesRequest
 
 ANTHROPIC = "anthropic"
@@ -70,18 +69,15 @@ class AnthropicWire:
         max_tokens: int,
         client_headers: Mapping[str, str],
     ) -> OutboundRequest:
-        changed: dict[str, Any] = {}
+        limit = output_cap(target.actual_model, min(max_tokens, request.max_tokens), model.max_output)
+        changed = _changes(request, target, limit=limit)
         if request.model != target.actual_model:
             changed["model"] = target.actual_model
         if limit < request.max_tokens:
             changed["max_tokens"] = limit
         if target.kind != ANTHROPIC and "safeguards" in request.fields:
             changed["safeguards"] = None
-        changed |= changes_for_family(request, family_of(target.actual_model), limit=limit)
-        changed |= changes_for(request, target.kind, max_tokens=limit)
         edited = request.with_fields(**changed) if changed else request
-        last = changes_for_claude(edited) if target.kind == ANTHROPIC else without_foreign_blocks(edited)
-        edited = edited.with_fields(**last) if last else edited
         return OutboundRequest(
             url=messages_url(target.base_url, beta="anthropic-beta" in client_headers),
             body=edited.encode(),

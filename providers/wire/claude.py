@@ -1,5 +1,9 @@
-"""A request for one Claude as another Claude takes it: newer models think adaptively and by effort, older
-ones by a budget, the oldest not at all; and each has its limit of output (translation.md 1.3).
+"""What Claude refuses, wherever it is served, changed before it can answer 400.
+
+Clients of Anthropic's get all of this right by themselves. It goes wrong where a conversation was
+answered by another model before, where credits lower `max_tokens`, where the request came in
+another format, and where it was made for another Claude: newer ones think adaptively and by effort,
+older ones by a budget, the oldest not at all (translation.md 1.3, 2.1 and 5).
 
 What the model takes as it is keeps its bytes.
 """
@@ -107,3 +111,49 @@ def budget_for(effort: str | None) -> int:
 def effort_for(budget: int) -> str:
     """The level for a budget of thinking, in tokens."""
     return next((level for limit, level in BUDGETS if budget < limit), "xhigh")
+
+
+def _calls_without_thinking(request: MessagesRequest) -> bool:
+    messages = request.messages
+    if len(messages) < 2 or all(block.type != "tool_result" for block in messages[-1].blocks):
+        return False
+    called = [block.type for block in messages[-2].blocks] if messages[-2].role == "assistant" else []
+    return "tool_use" in called and called[0] not in THINKING_BLOCKS
+
+
+def _sampling(request: MessagesRequest) -> dict[str, Any]:
+    """While it thinks Claude takes no sampling but its own, and a `top_p` that hardly differs."""
+    top_p = request.value("top_p")
+    fits = isinstance(top_p, int | float) and top_p >= 0.95
+    return {name: None for name in SAMPLING if name in request.fields and not (name == "top_p" and fits)}
+
+
+def _context(request: MessagesRequest) -> dict[str, Any]:
+    """Without the edits that clear thinking, which are refused where there is none."""
+    management = request.value("context_management")
+    edits = management.get("edits") if isinstance(management, dict) else None
+    if not isinstance(edits, list):
+        return {}
+    kept = [edit for edit in edits if not (isinstance(edit, dict) and _clears_thinking(edit))]
+    if len(kept) == len(edits):
+        return {}
+    return {"context_management": {**management, "edits": kept} if kept else None}
+
+
+def _clears_thinking(edit: dict[str, Any]) -> bool:
+    return str(edit.get("type") or "").startswith(THINKING_EDIT)
+
+
+def _ids(request: MessagesRequest) -> dict[str, Any]:
+    """The calls' ids in Anthropic's alphabet, the same in every request of the conversation."""
+    messages = request.value("messages")
+    odd = False
+    for message in messages:
+        content = message.get("content")
+        for block in content if isinstance(content, list) else ():
+            name = {"tool_use": "id", "tool_result": "tool_use_id"}.get(str(block.get("type")))
+            told = block.get(name) if name else None
+            if isinstance(told, str) and not CALL_ID.fullmatch(told):
+                block[name] = "toolu_" + hashlib.sha256(told.encode()).hexdigest()[:24]
+                odd = True
+    return {"messages": messages} if odd else {}

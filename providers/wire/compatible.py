@@ -142,14 +142,6 @@ def _untyped(tool: dict[str, Any]) -> dict[str, Any]:
 
 def _thinking(request: MessagesRequest, differences: Differences, limit: int) -> dict[str, Any]:
     thinking = request.thinking
-    if thinking is None:
+    if differences.adaptive or thinking is None or thinking.type != "adaptive":
         return {}
-    if thinking.type == "adaptive" and not differences.adaptive:
-        wanted = budget_for(request.output_config.effort)
-    elif thinking.type == "enabled" and limit < request.max_tokens and (thinking.budget_tokens or 0) >= limit:
-        # Credits afford less than the client asked for.
-        wanted = limit
-    else:
-        return {}
-    budget = min(wanted, limit - 1)
-    return {"thinking": {"type": "enabled", "budget_tokens": budget} if budget >= LEAST_BUDGET else None}
+    return {"thinking": budget_within(limit, budget_for(request.output_config.effort))}

@@ -13,12 +13,10 @@ from providers.types import Model, Target, UpstreamFailure
 from providers.wire.anthropic import UNLIMITED, AnthropicWire
 from providers.wire.anthropic_errors import failure_of_answer
 from providers.wire.base import DecodedResponse, MediaKind, OutboundRequest, StreamDecoder
-from providers.wire.claude import changes_for_family
-from providers.wire.foreign import without_foreign_blocks
+from providers.wire.claude import changes_for_claude
 from providers.wire.gemini.errors import failure_of_answer as failure_of_google
 from providers.wire.gemini.errors import status_of
 from providers.wire.gemini.wire import GeminiWire
-from providers.wire.handover import changes_for_claude
 from providers.wire.request import MessagesRequest
 
 VERSION = "vertex-2023-10-16"
@@ -116,9 +114,7 @@ class _ClaudeOnVertex(AnthropicWire):
         client_headers: Mapping[str, str],
     ) -> OutboundRequest:
         limit = output_cap(_name(target), min(max_tokens, request.max_tokens), model.max_output)
-        changed = changes_for_family(request, family_of(_name(target)), limit=limit)
-        edited = request.with_fields(**changed) if changed else request
-        changed |= changes_for_claude(edited) | _basic_search(request)
+        changed = changes_for_claude(request, max_tokens=limit, model_name=_name(target)) | _basic_search(request)
         if limit < request.max_tokens:
             changed["max_tokens"] = limit
         changed |= {"anthropic_version": VERSION, "safeguards": None}

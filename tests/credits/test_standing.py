@@ -7,7 +7,7 @@ from django.db import IntegrityError, connection
 
 from credits import batch
 from credits.batch import BatchRunner
-from credits.books import Standing
+from credits.books import Books, Standing
 from credits.database import Dialect
 from credits.errors import InsufficientCredits, KeyNoLongerValid, WalletFrozen
 from credits.key_budgets import set_key_budget
@@ -114,15 +114,15 @@ def test_a_hold_that_is_asked_for_again_is_the_same_hold(tenant: Tenant, warm: L
 def test_a_batch_that_failed_leaves_nothing_behind_in_memory(
     tenant: Tenant, warm: LedgerWriter, monkeypatch: pytest.MonkeyPatch
 ):
-    write, left = batch.Books.write, [2]
+    write, left = Books.write, [2]
 
-    def fail_twice(books: batch.Books) -> None:
+    def fail_twice(books: Books) -> None:
         write(books)
         if left[0]:
             left[0] -= 1
             raise IntegrityError("of this test")
 
-    monkeypatch.setattr(batch.Books, "write", fail_twice)
+    monkeypatch.setattr(Books, "write", fail_twice)
     warm.hold_sync(tenant.hold(output=10))
     assert tenant.wallet.held == 10 * TOKEN
     assert_reconciled()

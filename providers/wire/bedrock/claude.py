@@ -4,15 +4,13 @@ Bedrock answers 400 ("Extra inputs are not permitted") to fields and betas that 
 only what it is known to take is sent (translation.md 1.5). What has not to change keeps its bytes.
 """
 
-import re
 from typing import Any
 
 import msgspec
 
 from providers.errors import InvalidRequest
 from providers.families import family_of, output_cap
-from providers.wire.claude import changes_for_family
-from providers.wire.handover import changes_for_claude
+from providers.wire.claude import changes_for_claude
 from providers.wire.openai_chat.history import BILLING_HEADER
 from providers.wire.request import MessagesRequest
 
@@ -40,7 +38,6 @@ MARKS = tuple(
 )
 """One of these stands in every list of tools that has to change."""
 ELSEWHERE = frozenset({"url", "file"})
-NEWEST_OPUS = re.compile(r"opus-(?:4-(?:[7-9]|1\d)|[5-9])")
 
 
 def body_of(request: MessagesRequest, *, model_id: str, max_tokens: int, betas: str) -> bytes:
@@ -49,8 +46,7 @@ def body_of(request: MessagesRequest, *, model_id: str, max_tokens: int, betas: 
         raise InvalidRequest("mcp_servers: Amazon Bedrock cannot call MCP servers.")
     taken = [beta for beta in (part.strip() for part in betas.split(",")) if beta in BETAS]
     limit = output_cap(model_id, min(max_tokens, request.max_tokens), None)
-    changed = changes_for_family(request, family_of(model_id), limit=limit)
-    changed |= changes_for_claude(request.with_fields(**changed) if changed else request)
+    changed = changes_for_claude(request, max_tokens=limit, model_name=model_id)
     changed |= _context_management(request)
     changed |= _tools(request, frozenset(taken), strict=_takes_strict(model_id))
     edited = request.with_fields(**changed) if changed else request
@@ -97,7 +93,8 @@ def _context_management(request: MessagesRequest) -> dict[str, Any]:
 
 def _takes_strict(model_id: str) -> bool:
     """Bedrock refuses `strict` on the tools of its newest Opus models."""
-    return NEWEST_OPUS.search(model_id) is None
+    family = family_of(model_id)
+    return "opus" not in model_id or family.budgets or not family.adaptive
 
 
 def _tools(request: MessagesRequest, betas: frozenset[str], *, strict: bool) -> dict[str, Any]:

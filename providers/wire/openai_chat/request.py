@@ -14,6 +14,7 @@ import msgspec
 from providers.families import OFF, output_cap
 from providers.types import Model, Target
 from providers.wire import refusals
+from providers.wire.enforced import stops_of as told_stops
 from providers.wire.openai_chat.cache import CacheMarks
 from providers.wire.openai_chat.history import PARAGRAPH, system_text, turns_of
 from providers.wire.openai_chat.messages import MessageWriter
@@ -90,28 +91,20 @@ def _limits(request: MessagesRequest, target: Target, model: Model, quirks: Quir
     limit = output_cap(target.actual_model, max_tokens, model.max_output)
     if quirks.most_unstreamed is not None and not request.stream:
         limit = min(limit, quirks.most_unstreamed)
-    fields: dict[str, Any] = {name: limit}
-    sent = stops_of(request)[:MAX_STOPS]
-    if sent and not _refuses_stops(target, quirks):
-        fields["stop"] = sent
-    return fields
+    sent, _ = stops_of(request, target)
+    return {name: limit, "stop": sent} if sent else {name: limit}
 
 
-def stops_of(request: MessagesRequest) -> list[str]:
-    stops = request.value("stop_sequences") if "stop_sequences" in request.fields else None
-    return [stop for stop in stops if isinstance(stop, str) and stop] if isinstance(stops, list) else []
-
-
-def _refuses_stops(target: Target, quirks: Quirks) -> bool:
-    if is_openai_reasoning(target.kind, target.actual_model):
-        return True
-    return bool(quirks.no_stops and re.search(quirks.no_stops, target.actual_model))
-
-
-def stops_to_enforce(request: MessagesRequest, target: Target) -> list[str]:
-    """The stop sequences that the provider does not take, or not all of: the answer is held to them here."""
-    stops = stops_of(request)
-    return stops if len(stops) > MAX_STOPS or _refuses_stops(target, quirks_of(target.kind)) else []
+def stops_of(request: MessagesRequest, target: Target) -> tuple[list[str], list[str]]:
+    """The stop sequences that the provider looks for, and those that the decoder has to look for: some
+    models refuse them, and nobody takes more than a few (see `providers.wire.enforced`)."""
+    stops = told_stops(request)
+    if not stops:
+        return [], []
+    quirks, name = quirks_of(target.kind), target.actual_model
+    if is_openai_reasoning(target.kind, name) or (quirks.no_stops and re.search(quirks.no_stops, name)):
+        return [], stops
+    return stops[:MAX_STOPS], stops[MAX_STOPS:]
 
 
 def _sampling(request: MessagesRequest, target: Target, model: Model, quirks: Quirks) -> dict[str, Any]:

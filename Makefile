@@ -3,13 +3,14 @@
 SHELL := /bin/sh
 PY := .venv/bin/python
 
-.PHONY: help run test lint format css bench bench-failover bench-reconcile bench-usage faults soak e2e setup setup-dev clean
+.PHONY: help run test lint format css bench bench-failover bench-reconcile bench-usage faults soak e2e e2e-litellm setup setup-dev clean
 
 help:
 	@echo "make run      the whole product on this machine, with a demo to try"
 	@echo "make test     all tests, on SQLite and on PostgreSQL (ARGS='-k name' to choose)"
 	@echo "make lint     every static check"
 	@echo "make e2e      browser and real Claude Code tests (need npm and Chromium)"
+	@echo "make e2e-litellm  a real LiteLLM proxy beside CCM (installs 700 MB)"
 	@echo "make bench    speed beside a bare proxy, and of the ledger (ARGS='--seconds 5')"
 	@echo "make bench-failover   three providers under load, one of which dies and comes back"
 	@echo "make bench-usage      usage pages with a million records on PostgreSQL, with their plans"
@@ -55,6 +56,9 @@ soak: setup-dev
 
 e2e: setup-dev
 	@CCM_E2E=1 exec $(PY) -m pytest tests/e2e -rs $(ARGS)
+
+e2e-litellm: setup-dev
+	@CCM_E2E=1 CCM_E2E_LITELLM=1 exec $(PY) -m pytest tests/e2e/test_litellm.py -rs $(ARGS)
 
 setup:
 	@sh scripts/setup.sh runtime

@@ -141,7 +141,8 @@ for way in %r:
         email = f"{way}-{number}@example.com"
         account = open_account(email=email, organization_name="")
         grant(account.organization.pk, 100 * 10**9, reason="tests", idempotency_key=email)
-        routes = dict(safety="judge-model", default=f"{way}-model", think=f"{way}-agent")
+        model, agent = f"{way}-model", f"{way}-agent"
+        routes = dict(safety="judge-model", default=model, websearch=model, think=agent)
         RouterProfile.objects.create(scope="organization", organization_id=account.organization.pk, **routes)
         key = create_key(organization=account.organization, name="e2e", created_by=account.user)
         made.append([way, email, key.secret])

@@ -57,18 +57,19 @@ def test_the_order_of_the_routes(signalled, unset):
 
 
 LEVELS = ("key", "organization", "platform")
-VALUES = ("", "other-key", "other-organization", "other-platform")
-MERGED = catalogue(*ROUTE_MODELS, "the-agent", *VALUES[1:])
+MERGED = catalogue(*ROUTE_MODELS, "the-agent", *(f"other-{level}" for level in LEVELS))
 
 
 @st.composite
 def levels(draw: st.DrawFn) -> dict[str, Profile]:
     """A key's, an organisation's and the platform's profile: each sets some routes, to a model of its
     own or off."""
-    return {
-        level: Profile(**{route: draw(st.sampled_from((None, "", f"other-{level}"))) for route in (*ORDER, "default")})
-        for level in LEVELS
-    }
+    made = {}
+    for level in LEVELS:
+        routes: dict[str, Any]
+        routes = {route: draw(st.sampled_from((None, "", f"other-{level}"))) for route in (*ORDER, "default")}
+        made[level] = Profile(**routes)
+    return made
 
 
 @given(signals(), levels())

@@ -96,7 +96,7 @@ def test_a_profile_is_merged_field_by_field_and_takes_effect(world: World, key: 
     assert merged["background"] == {"value": "", "from": "key"}
     assert merged["think_efforts"] == {"value": ["max"], "from": "built_in"}
     assert data(api(world, "GET", "/routing", key)) == state
-    thinking = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
+    thinking: dict[str, Any] = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
     world.await_told(key, thinking, lambda told: told.get("model") == "openai-model")
     answer = message(world, key, **thinking)
     assert (answer.headers["x-ccm-route"], answer.headers["x-ccm-model"]) == ("think", "openai-model")
@@ -249,7 +249,7 @@ def test_the_dry_run_takes_what_messages_takes(world: World, reader: str):
 
 def test_a_search_that_nobody_could_make_is_refused_with_the_rules(world: World, key: str):
     set_routes(world, key, websearch="anthropic-agent")
-    fields = {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}
+    fields: dict[str, Any] = {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}
     choice = {"type": "tool", "name": "web_search"}
     world.await_told(key, {**fields, "tool_choice": choice}, lambda told: "'anthropic-agent'" in str(told))
     told = api(world, "POST", "/route", key, json={**HELLO, **fields, "tool_choice": choice}).json()["error"]

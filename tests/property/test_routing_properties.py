@@ -3,7 +3,7 @@
 from typing import Any
 
 import msgspec
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.routing import InvalidPattern, Signals, check_pattern, choose, discovery_id, merge
@@ -72,6 +72,7 @@ def levels(draw: st.DrawFn) -> dict[str, Profile]:
     return made
 
 
+@settings(deadline=None)  # how long it takes says nothing
 @given(signals(), levels())
 def test_the_order_of_the_routes_holds_for_merged_profiles(signalled, profiles):
     routes, fields = signalled
@@ -92,6 +93,7 @@ def test_the_order_of_the_routes_holds_for_merged_profiles(signalled, profiles):
     assert [rule.rule for rule in decided.trail if rule.rule in ORDER] == list(ORDER)
 
 
+@settings(deadline=None)
 @given(signals(), levels(), st.booleans())
 def test_what_was_recorded_of_a_request_decides_again_as_the_request_did(signalled, profiles, is_long):
     """The signals, stored and read back, choose the same route under any profile: what-if relies on it."""

@@ -1,5 +1,6 @@
 """All settings, read from the environment (see docs/configuration.md)."""
 
+import importlib.util
 import os
 import warnings
 from pathlib import Path
@@ -64,7 +65,6 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django.contrib.humanize",
-    "ninja",
     "django_htmx",
     "adminui",  # before allauth, whose pages are shown with our templates
     "allauth",
@@ -174,6 +174,9 @@ TIME_ZONE = "UTC"
 FORMAT_MODULE_PATH = "adminui.formats"
 
 STATIC_URL = "/static/"
+# The API's documentation page. Not as an app: its import costs every process that only serves `/v1`.
+NINJA = importlib.util.find_spec("ninja")
+STATICFILES_DIRS = [("ninja", str(Path(NINJA.origin).parent / "static" / "ninja"))] if NINJA and NINJA.origin else []
 STATIC_ROOT = env_str("CCM_STATIC_ROOT") or None
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},

@@ -4,6 +4,7 @@ from ninja import NinjaAPI
 
 from adminui.api import generation, route, routing, what_if
 from adminui.api.auth import KeyAuth
+from adminui.api.docs import Docs
 from adminui.api.errors import handle_errors
 from adminui.api.render import JsonRenderer
 
@@ -13,6 +14,7 @@ api = NinjaAPI(
     description="Everything a key may ask about its organisation. Authenticate as for /v1: "
     "`Authorization: Bearer sk-ccm-…`. Amounts are US dollars.",
     urls_namespace="api",
+    docs=Docs(),
     docs_url="/docs",
     openapi_url="/openapi.json",
     auth=KeyAuth(),

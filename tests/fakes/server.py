@@ -153,6 +153,12 @@ class FakeProvider:
         assert self._resume is not None
         self._loop.call_soon_threadsafe(self._resume.set)
 
+    def stall(self) -> None:
+        """Let stalls hold again, after `resume`."""
+        assert self._loop is not None
+        assert self._resume is not None
+        self._loop.call_soon_threadsafe(self._resume.clear)
+
     # -- the server
 
     def _run(self) -> None:

@@ -1,6 +1,5 @@
 """Limits, a key's models and overload at the HTTP boundary, on one CCM that these tests have to themselves."""
 
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,12 +8,13 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.fakes.answers import Answer, Reply, Tokens
-from tests.fakes.brain import Conversation, saying
+from tests.fakes.answers import End, Reply, Silence, Tokens
+from tests.fakes.brain import always, saying
+from tests.fakes.server import FakeProvider
 from tests.processes import process_database
 from tests.world import World
 
-MOST_ACTIVE = 4
+MOST_ACTIVE = 12
 HELLO: dict[str, Any] = {
     "model": "claude-opus-5-5",
     "max_tokens": 100,
@@ -65,21 +65,21 @@ def send(world: World, key: str, path: str = "/v1/messages", **fields: Any) -> h
     return httpx.post(f"{world.ccm.url}{path}", json={**HELLO, **fields}, headers=headers, timeout=60, trust_env=False)
 
 
-class Holding:
-    """A brain that answers when it is let go, and says how many requests have come."""
+@pytest.fixture
+def held(limited: World, key: str) -> Iterator[FakeProvider]:
+    """The provider, which answers once it is told to resume."""
+    limited.anthropic.brain = always(Reply(end=End.STALL))
+    limited.anthropic.stall()
+    yield limited.anthropic
+    limited.anthropic.resume()
 
-    def __init__(self) -> None:
-        self.come = threading.Semaphore(0)
-        self.go = threading.Event()
 
-    def __call__(self, conversation: Conversation) -> Answer:
-        self.come.release()
-        assert self.go.wait(60)
-        return saying("Here.")(conversation)
-
-    def await_requests(self, number: int) -> None:
-        for _ in range(number):
-            assert self.come.acquire(timeout=60)
+def until_served(world: World, key: str) -> None:
+    """A slot is given back just after its answer."""
+    deadline = time.monotonic() + 30
+    while send(world, key).status_code != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 # --- limits -----------------------------------------------------------------------------------
@@ -125,34 +125,31 @@ def test_a_limit_of_tokens_counts_what_was_used(limited: World, key: str, email:
     assert "organisation's limit of 1,000 output tokens per minute" in refused.json()["error"]["message"]
 
 
-def test_of_many_requests_at_once_exactly_so_many_are_served(limited: World, key: str, email: str):
+def test_of_many_requests_at_once_exactly_so_many_are_served(limited: World, key: str, email: str, held: FakeProvider):
     restrict(limited, email, "set_limits(owner=key, limits=Limits(concurrency=3))")
-    holding = limited.anthropic.brain = Holding()
     with ThreadPoolExecutor(3) as running, ThreadPoolExecutor(8) as others:
         served = [running.submit(send, limited, key) for _ in range(3)]
-        holding.await_requests(3)
+        held.wait_for(3)
         refused = list(others.map(lambda _: send(limited, key), range(8)))
         assert {each.status_code for each in refused} == {429}
         assert "3 requests at once" in refused[0].json()["error"]["message"]
-        holding.go.set()
+        held.resume()
         assert [each.result().status_code for each in served] == [200, 200, 200]
-    assert len(limited.anthropic.requests) == 3
-    deadline = time.monotonic() + 30
-    while send(limited, key).status_code != 200:  # the slots are free again
-        assert time.monotonic() < deadline
+    assert len(held.requests) == 3
+    until_served(limited, key)
 
 
-def test_a_client_that_leaves_gives_its_slot_back(limited: World, key: str, email: str):
+def test_a_client_that_leaves_gives_its_slot_back(limited: World, key: str, email: str, held: FakeProvider):
     restrict(limited, email, "set_limits(owner=key, limits=Limits(concurrency=1))")
-    holding = limited.anthropic.brain = Holding()
+    held.brain = always(Silence())
     headers = {"authorization": f"Bearer {key}"}
     url = f"{limited.ccm.url}/v1/messages"
     with httpx.Client(trust_env=False) as client, pytest.raises(httpx.ReadTimeout):
         client.post(url, json={**HELLO, "stream": True}, headers=headers, timeout=httpx.Timeout(60, read=2))
-    holding.go.set()
-    deadline = time.monotonic() + 30
-    while send(limited, key).status_code != 200:
-        assert time.monotonic() < deadline
+    (left,) = held.wait_for(1)
+    assert left.finished.wait(30)
+    held.brain = saying("Welcome.")
+    until_served(limited, key)
 
 
 # --- a key's models ---------------------------------------------------------------------------
@@ -188,18 +185,19 @@ def test_a_key_may_use_only_its_models(limited: World, key: str, email: str):
 # --- overload ---------------------------------------------------------------------------------
 
 
-def test_the_tenant_with_most_under_way_is_refused_first(limited: World, key: str, customers: list[tuple[str, str]]):
+def test_the_tenant_with_most_under_way_is_refused_first(
+    limited: World, key: str, customers: list[tuple[str, str]], held: FakeProvider
+):
     _, other = customers.pop()
-    holding = limited.anthropic.brain = Holding()
     with ThreadPoolExecutor(MOST_ACTIVE + 1) as running:
         served = [running.submit(send, limited, key) for _ in range(MOST_ACTIVE)]
-        holding.await_requests(MOST_ACTIVE)
+        held.wait_for(MOST_ACTIVE)
         refused = send(limited, key)
         assert (refused.status_code, refused.json()["error"]["type"]) == (529, "overloaded_error")
         assert int(refused.headers["retry-after"]) > 0
         served.append(running.submit(send, limited, other))  # who has none under way is served
-        holding.await_requests(1)
-        holding.go.set()
+        held.wait_for(MOST_ACTIVE + 1)
+        held.resume()
         assert {each.result().status_code for each in served} == {200}
     assert send(limited, key).status_code == 200
 
@@ -207,17 +205,16 @@ def test_the_tenant_with_most_under_way_is_refused_first(limited: World, key: st
 # --- the last one: it ends the Valkey ---------------------------------------------------------
 
 
-def test_without_valkey_requests_are_served_and_still_limited(limited: World, key: str, email: str):
+def test_without_valkey_requests_are_served_and_still_limited(limited: World, key: str, email: str, held: FakeProvider):
     restrict(limited, email, "set_limits(owner=key, limits=Limits(concurrency=2))")
-    holding = limited.anthropic.brain = Holding()
     with ThreadPoolExecutor(2) as running:
         served = [running.submit(send, limited, key)]
-        holding.await_requests(1)
+        held.wait_for(1)
         assert limited.ccm._valkey is not None
         limited.ccm._valkey.stop()
         served.append(running.submit(send, limited, key))
-        holding.await_requests(1)
+        held.wait_for(2)
         assert send(limited, key).status_code == 429
-        holding.go.set()
+        held.resume()
         assert [each.result().status_code for each in served] == [200, 200]
     assert send(limited, key).status_code == 200

@@ -3,7 +3,7 @@
 from typing import Any
 
 import msgspec
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.routing import InvalidPattern, Signals, check_pattern, choose, discovery_id, merge
@@ -57,21 +57,22 @@ def test_the_order_of_the_routes(signalled, unset):
 
 
 LEVELS = ("key", "organization", "platform")
-VALUES = ("", "other-key", "other-organization", "other-platform")
-MERGED = catalogue(*ROUTE_MODELS, "the-agent", *VALUES[1:])
+MERGED = catalogue(*ROUTE_MODELS, "the-agent", *(f"other-{level}" for level in LEVELS))
 
 
 @st.composite
 def levels(draw: st.DrawFn) -> dict[str, Profile]:
     """A key's, an organisation's and the platform's profile: each sets some routes, to a model of its
     own or off."""
+    made = {}
+    for level in LEVELS:
+        routes: dict[str, Any]
+        routes = {route: draw(st.sampled_from((None, "", f"other-{level}"))) for route in (*ORDER, "default")}
+        made[level] = Profile(**routes)
+    return made
 
-    def routes(level: str) -> dict[str, Any]:
-        return {route: draw(st.sampled_from((None, "", f"other-{level}"))) for route in (*ORDER, "default")}
 
-    return {level: Profile(**routes(level)) for level in LEVELS}
-
-
+@settings(deadline=None)  # how long it takes says nothing
 @given(signals(), levels())
 def test_the_order_of_the_routes_holds_for_merged_profiles(signalled, profiles):
     routes, fields = signalled
@@ -92,6 +93,7 @@ def test_the_order_of_the_routes_holds_for_merged_profiles(signalled, profiles):
     assert [rule.rule for rule in decided.trail if rule.rule in ORDER] == list(ORDER)
 
 
+@settings(deadline=None)
 @given(signals(), levels(), st.booleans())
 def test_what_was_recorded_of_a_request_decides_again_as_the_request_did(signalled, profiles, is_long):
     """The signals, stored and read back, choose the same route under any profile: what-if relies on it."""

@@ -52,7 +52,7 @@ _POSTGRESQL = {
     "hour": "date_trunc('hour', starts_at, 'UTC')",
     "day": "date_trunc('day', starts_at, 'UTC')",
     "each": "jsonb_array_elements(u.attempts) WITH ORDINALITY AS a(item, place)",
-    "text": "a.item ->> '{}'",
+    "text": "(a.item ->> '{}')",
     "last": "a.place = jsonb_array_length(u.attempts)",
     "least": "LEAST",
     "greatest": "GREATEST",

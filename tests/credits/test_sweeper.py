@@ -10,6 +10,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from credits import batch, services
+from credits import journal as journal_module
 from credits.batch import BatchRunner, HoldOp, SettleOp
 from credits.books import Books
 from credits.journal import Journal, Slot, standing
@@ -131,7 +132,7 @@ def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], None]], N
     around(services, "_settle_journals")
     around(services, "mark_overdue")
     around(services, "_left")
-    around(services.journal, "standing")
+    around(journal_module, "standing")
 
     def choose(place: int, what: Callable[[], None]) -> None:
         nonlocal places
@@ -151,7 +152,7 @@ def charges_at_every_moment(
     """What a request comes to be charged whose process goes on from any step to any other while two sweeps, to
     which its lease has run out, are at any of their places."""
     every = range(len(steps) + 1)
-    charges = set()
+    charges: set[int] = set()
     for place in range(PLACES):
         goals = [(Process(customer, journal, runner, steps), start, end) for start in every for end in every[start:]]
         for process, start, _ in goals:

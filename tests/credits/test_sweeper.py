@@ -10,7 +10,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from credits import batch, services
-from credits import journal as journal_files
+from credits import journal as journal_module
 from credits.batch import BatchRunner, HoldOp, SettleOp
 from credits.books import Books
 from credits.journal import Journal, Slot, standing
@@ -132,7 +132,7 @@ def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], None]], N
     around(services, "_settle_journals")
     around(services, "mark_overdue")
     around(services, "_left")
-    around(journal_files, "standing")
+    around(journal_module, "standing")
 
     def choose(place: int, what: Callable[[], None]) -> None:
         nonlocal places

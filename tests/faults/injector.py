@@ -18,7 +18,8 @@ COMMIT_SECONDS = 3.0
 ANSWERS_BEFORE_NEXT_OUTAGE = 15
 """Whole answers between two faults that take the web server down: else nothing would be under load."""
 
-STALLED_SECONDS = 20.0
+STALLED_SECONDS = 60.0
+"""When no more answers come, the next outage does not wait for them: but a server may take long to start."""
 
 
 class Injector:

@@ -1,6 +1,6 @@
 """`make faults`: kills everything at random moments under load, and then asks whether the money is right.
 
-    python -m tests.faults.run [--faults 200] [--seed N] [--database sqlite|postgres|both]
+    python -m tests.faults.run [--faults 200] [--seed N] [--database sqlite|postgres|both] [--lease 15]
 
 Exits 1 when a request is unaccounted for, a charge is not what it must be (see verify.py), or the books
 do not reconcile.
@@ -205,13 +205,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--database", choices=("sqlite", "postgres", "both"), default="both")
     parser.add_argument("--keep", type=Path, help="copy the data directory of a run with violations here")
+    parser.add_argument(
+        "--lease", type=int, default=Options.lease, help="seconds; with 2, a locked database outlasts every lease"
+    )
     asked = parser.parse_args(arguments)
     seed = asked.seed or secrets.randbelow(10**6) + 1
     sound = True
     for name in ("sqlite", "postgres") if asked.database == "both" else (asked.database,):
         keep = asked.keep / name if asked.keep else None
         with database_of(name) as url:
-            outcome = run(Options(faults=asked.faults, seed=seed, keep=keep), url)
+            outcome = run(Options(faults=asked.faults, seed=seed, lease=asked.lease, keep=keep), url)
         sound = sound and outcome.sound
         print(f"\n== {name}, --seed {seed}\n{outcome}", flush=True)
     return 0 if sound else 1

@@ -63,17 +63,16 @@ class AnthropicWire:
         client_headers: Mapping[str, str],
     ) -> OutboundRequest:
         changed: dict[str, Any] = without_foreign_blocks(request)
-        if request.model != target.actual_model:
-            changed["model"] = target.actual_model
         if max_tokens < request.max_tokens:
             changed["max_tokens"] = max_tokens
-        if target.kind != ANTHROPIC and "safeguards" in request.fields:
+        if target.kind != ANTHROPIC and request.has("safeguards"):
             changed["safeguards"] = None
         changed |= changes_for(request, target.kind, max_tokens=max_tokens)
         edited = request.with_fields(**changed) if changed else request
+        renames = request.model != target.actual_model
         return OutboundRequest(
             url=messages_url(target.base_url, beta="anthropic-beta" in client_headers),
-            body=edited.encode(),
+            body=edited.encode_as(target.actual_model) if renames else edited.encode(),
             headers=_headers(client_headers, target.kind),
         )
 

@@ -190,7 +190,7 @@ def _is_side_tool(request: MessagesRequest) -> bool:
 
 
 def _is_forced(request: MessagesRequest) -> bool:
-    if "tool_choice" not in request.fields:
+    if not request.has("tool_choice"):
         return False
     choice = request.value("tool_choice")
     return isinstance(choice, dict) and choice.get("type") == "tool"

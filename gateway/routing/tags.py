@@ -30,9 +30,8 @@ def take_tags(request: MessagesRequest, *, is_subagent: bool) -> tuple[str | Non
     The edit depends on nothing but the request's own text, so each turn of a conversation
     gets the same one. What holds no tag keeps its bytes."""
     name = None
-    system = request.fields.get("system")
-    if system is not None and request.mentions(_HINT, "system"):
-        name, edited = _edit_content(system)
+    if request.mentions(_HINT, "system"):
+        name, edited = _edit_content(request.fields["system"])
         if edited is not None:
             request = request.with_fields(system=edited)
     if is_subagent and request.mentions(_HINT, "messages"):

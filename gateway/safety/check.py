@@ -22,7 +22,7 @@ Judge = Callable[[ToolCall], Awaitable[Verdict | Unavailable]]
 
 
 def asks_for_check(request: MessagesRequest) -> bool:
-    return "safeguards" in request.fields and context_of(request) is not None
+    return request.has("safeguards") and context_of(request) is not None
 
 
 def check_for(request: MessagesRequest, target: Target, judge: Judge | None) -> "SafetyCheck | None":

@@ -71,16 +71,15 @@ class AnthropicWire:
     ) -> OutboundRequest:
         limit = output_cap(target.actual_model, min(max_tokens, request.max_tokens), model.max_output)
         changed = _changes(request, target, limit=limit)
-        if request.model != target.actual_model:
-            changed["model"] = target.actual_model
         if limit < request.max_tokens:
             changed["max_tokens"] = limit
-        if target.kind != ANTHROPIC and "safeguards" in request.fields:
+        if target.kind != ANTHROPIC and request.has("safeguards"):
             changed["safeguards"] = None
         edited = request.with_fields(**changed) if changed else request
+        renames = request.model != target.actual_model
         return OutboundRequest(
             url=messages_url(target.base_url, beta="anthropic-beta" in client_headers),
-            body=edited.encode(),
+            body=edited.encode_as(target.actual_model) if renames else edited.encode(),
             headers=_headers(client_headers, target.kind),
         )
 

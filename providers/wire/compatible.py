@@ -60,7 +60,7 @@ def changes_for(request: MessagesRequest, kind: str, *, max_tokens: int) -> dict
     if kind == ANTHROPIC:
         return {}
     differences = DIFFERENCES.get(kind, RELAY)
-    changed: dict[str, Any] = {name: None for name in differences.without if name in request.fields}
+    changed: dict[str, Any] = {name: None for name in differences.without if request.has(name)}
     limit = min(max_tokens, request.max_tokens)
     changed |= _tools(request, differences) | _thinking(request, differences, limit)
     if not differences.server_tools:

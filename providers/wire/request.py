@@ -5,6 +5,8 @@ that cannot carry it drops it (architecture 3.3). Known fields are decoded on fi
 """
 
 import functools
+import re
+import threading
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -83,14 +85,91 @@ def _reason(error: Exception, name: str) -> str:
     return str(error).replace("`$", f"`{name}") + "."
 
 
+class _Counted:
+    """A value that decides what a request costs. Decoded by a hook, so that it shows how often a body
+    gives it: servers differ in which of two they take."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+class _Name(_Counted):
+    __slots__ = ()
+
+
+class _Limit(_Counted):
+    __slots__ = ()
+
+
+class _Body(msgspec.Struct):
+    """What is looked at in nearly every body, decoded in one pass; the Raw ones are asked whether they are there."""
+
+    model: _Name
+    messages: list[Message]
+    max_tokens: _Limit
+    stream: bool | None = None
+    system: str | list[Block] | None = None
+    tools: list[Tool] | None = None
+    thinking: Thinking | None = None
+    output_config: OutputConfig | None = None
+    metadata: Metadata | None = None
+    safeguards: Raw | UnsetType = UNSET
+    tool_choice: Raw | UnsetType = UNSET
+    context_management: Raw | UnsetType = UNSET
+    diagnostics: Raw | UnsetType = UNSET
+    inference_geo: Raw | UnsetType = UNSET
+    thread: Raw | UnsetType = UNSET
+
+
+DECODED = ("system", "tools", "thinking", "output_config", "metadata")
+ASKED_FOR = frozenset({"safeguards", "tool_choice", "context_management", "diagnostics", "inference_geo", "thread"})
+_MODEL_FIRST = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"model"[ \t\r\n]*:[ \t\r\n]*("[^"\\]*")')
+
+
+class _Reader(threading.local):
+    """Decodes bodies that are as they should be; one a thread, since it counts."""
+
+    def __init__(self) -> None:
+        self._counted = 0
+        self._decoder = msgspec.json.Decoder(_Body, dec_hook=self._count)
+
+    def _count(self, kind: type[Any], value: Any) -> _Counted:
+        if type(value) is not (str if kind is _Name else int):
+            raise ValueError
+        self._counted += 1
+        return _Name(value) if kind is _Name else _Limit(value)
+
+    def read(self, body: bytes) -> tuple[_Body, tuple[int, int] | None] | None:
+        """The body, and where the model's name stands in it if it comes first. None for a body with any
+        fault, or that gives the model or the limit twice."""
+        self._counted = 0
+        try:
+            known = self._decoder.decode(body)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+            return None
+        if self._counted != 2 or not known.messages or known.max_tokens.value < 1 or not known.model.value.strip():
+            return None
+        first = _MODEL_FIRST.match(body)
+        return known, first.span(1) if first else None
+
+
+_reader = _Reader()
+
+
 class MessagesRequest:
     """One request. Immutable: `with_fields` makes an edited copy."""
 
-    __slots__ = ("_body", "_decoded", "fields", "max_tokens", "messages", "model", "stream")
+    __slots__ = (
+        "_body", "_decoded", "_fields", "_known", "_model_at", "max_tokens", "messages", "model", "stream",
+    )  # fmt: skip
 
     def __init__(self, fields: dict[str, Raw], *, counting: bool = False, body: bytes = b"") -> None:
-        self.fields = fields
+        self._fields: dict[str, Raw] | None = fields
         self._body = body
+        self._known: _Body | None = None
+        self._model_at: tuple[int, int] | None = None
         self._decoded: dict[str, Any] = {}
         self.model: str = self._required("model", _string)
         if not self.model.strip():
@@ -108,7 +187,10 @@ class MessagesRequest:
         """Parse a body; `counting` for count_tokens, which has no max_tokens.
 
         Raises InvalidRequest with the field's name and what is wrong with it."""
-        try:
+        read = None if counting else _reader.read(body)
+        if read is not None:
+            return cls._of(body, *read)
+        try:  # field by field, so that what is wrong can be named
             fields = _fields.decode(body)
         except msgspec.ValidationError:
             raise InvalidRequest("The request body must be a JSON object.") from None
@@ -117,6 +199,34 @@ class MessagesRequest:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InvalidRequest(f"The request body is not valid JSON: {error}.") from None
         return cls(fields, counting=counting, body=body)
+
+    @classmethod
+    def _of(cls, body: bytes, known: _Body, model_at: tuple[int, int] | None) -> "MessagesRequest":
+        request = object.__new__(cls)
+        request._fields = None
+        request._body = body
+        request._known = known
+        request._model_at = model_at
+        request._decoded = {name: getattr(known, name) for name in DECODED}
+        request._decoded["stream"] = known.stream
+        request.model = known.model.value
+        request.messages = known.messages
+        request.max_tokens = known.max_tokens.value
+        request.stream = bool(known.stream)
+        return request
+
+    @property
+    def fields(self) -> dict[str, Raw]:
+        """Every field, undecoded. Nearly no request needs it: `mentions` and `has` ask without."""
+        if self._fields is None:
+            self._fields = _fields.decode(self._body)
+        return self._fields
+
+    def has(self, name: str) -> bool:
+        """Whether the field is there, be it null."""
+        if self._fields is None and self._known is not None and name in ASKED_FOR:
+            return getattr(self._known, name) is not UNSET
+        return name in self.fields
 
     def _required(self, name: str, decoder: "msgspec.json.Decoder[Any]") -> Any:
         raw = self.fields.get(name)
@@ -199,8 +309,9 @@ class MessagesRequest:
             else:
                 fields[name] = value if isinstance(value, Raw) else Raw(msgspec.json.encode(value))
         copy = object.__new__(MessagesRequest)
-        copy.fields = fields
+        copy._fields = fields
         copy._body = b""
+        copy._known = copy._model_at = None
         copy._decoded = {name: value for name, value in self._decoded.items() if name not in changed}
         copy.model = _decode(_string, fields["model"], "model") if "model" in changed else self.model
         copy.messages = _decode(_messages, fields["messages"], "messages") if "messages" in changed else self.messages
@@ -221,8 +332,18 @@ class MessagesRequest:
                 messages.append({**message, "content": content})
         return self.with_fields(messages=messages)
 
+    def encode_as(self, model: str) -> bytes:
+        """`encode` with another model's name."""
+        if self._model_at is None:
+            return self.with_fields(model=model).encode()
+        start, end = self._model_at
+        whole = memoryview(self._body)
+        return b"".join((whole[:start], msgspec.json.encode(model), whole[end:]))
+
     def encode(self) -> bytes:
         """The body again: unchanged fields byte for byte as the client sent them."""
+        if self._known is not None:
+            return self._body
         parts: list[bytes | Raw] = [b"{"]
         for name, value in self.fields.items():
             parts += (_key(name) if len(name) < MOST_KEY else _key.__wrapped__(name), value, b",")

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -109,3 +110,46 @@ def test_every_captured_request_parses_and_survives(recordings: Path, folder: st
         assert json.loads(request.encode()) == captured["body"], file.name
         seen += 1
     assert seen > 30
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"a","max_tokens":5,"messages":[{"role":"user","content":"x"}],"max_tokens":7,"model":"b"}',
+        b'{"model":"a","max_tokens":5,"messages":[{"role":"user","content":"x"}],"max_tok\\u0065ns":7,"mod\\u0065l":"b"}',
+    ],
+)
+def test_a_model_or_limit_that_is_given_twice_is_sent_once(body: bytes):
+    """Servers differ in which of two they take, and what we take is what is held and charged."""
+    request = MessagesRequest.parse(body)
+    assert (request.model, request.max_tokens) == ("b", 7)
+    plain = b'{"model":"%b","max_tokens":7,"messages":[{"role":"user","content":"x"}]}'
+    assert request.encode() == plain % b"b"
+    assert request.encode_as("c") == plain % b"c"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b' {\n"model" : "a\xc3\xa4", "x":{"model":"a"} ,', b' {\n"model" : "n\xc3\xa4", "x":{"model":"a"} ,'),
+        (b'{"model":"a","x":"\\"model\\":\\"a\\"",', b'{"model":"n\xc3\xa4","x":"\\"model\\":\\"a\\"",'),
+    ],
+)
+def test_another_model_s_name_changes_nothing_else(before: bytes, after: bytes):
+    rest = b' "messages":[{"role":"user","content":"x"}], "max_tokens":1} '
+    assert MessagesRequest.parse(before + rest).encode_as("n\u00e4") == after + rest
+
+
+@pytest.mark.parametrize("start", [b'{"max_tokens":1,"model":"a",', b'{"model":"\\u0061","max_tokens":1,'])
+def test_a_name_that_is_not_first_or_escaped_is_replaced_all_the_same(start: bytes):
+    request = MessagesRequest.parse(start + b'"messages":[{"role":"user","content":"x"}]}')
+    assert request.model == "a"
+    assert msgspec.json.decode(request.encode_as("b"))["model"] == "b"
+
+
+def test_what_is_there_is_known_without_looking_at_every_field():
+    body = b'{"model":"a","max_tokens":1,"messages":[{"role":"user","content":"x"}],"safegu\\u0061rds":null,"y":1}'
+    request = MessagesRequest.parse(body)
+    assert [request.has(name) for name in ("safeguards", "tool_choice", "y", "z")] == [True, False, True, False]
+    assert request.mentions(b'"x"', "messages")
+    assert not request.mentions(b'"y"', "messages")

@@ -135,6 +135,7 @@ CHECK_ATTACKS: dict[str, str | Callable[[], str]] = {
     "credits_hold_write_off_amount": "UPDATE credits_holdwriteoff SET amount = -1",
     "credits_rollup_period": "UPDATE credits_usagerollup SET period = 'year'",
     "credits_progress_single": "UPDATE credits_rollupprogress SET id = 2",
+    "credits_target_progress_single": "UPDATE credits_targetprogress SET id = 2",
     "credits_archive_counts": "UPDATE credits_usagearchive SET records = -1",
     "credits_archive_span": "UPDATE credits_usagearchive SET ends_at = starts_at",
     "credits_budget_counters": "UPDATE credits_keybudget SET held = -1",

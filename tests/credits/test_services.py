@@ -295,6 +295,7 @@ def test_a_request_whose_cost_nobody_knows_is_neither_margin_nor_a_sale_under_co
 def test_the_tasks_do_what_their_schedule_names(customer: Tenant):
     run = (
         tasks.sweep, tasks.expire_lots, tasks.roll_up_usage, tasks.check_rollups, tasks.archive_usage, tasks.reconcile,
+        tasks.roll_up_targets,
     )  # fmt: skip
     assert {entry["task"] for entry in tasks.BEAT_SCHEDULE.values()} == {task.name for task in run}
     by_name = {task.name: task for task in run}

@@ -15,6 +15,7 @@ import pytest
 
 from accounts import keys
 from accounts.types import Principal
+from gateway.resilience import Resilience
 from gateway.routing import UnknownModel, merge_profiles
 from providers import tokens as counting
 from providers.types import Catalogue, Profile
@@ -106,6 +107,7 @@ async def _ask(
         keys=keys.KeyCache(look_up),
         catalogue=SimpleNamespace(current=known),
         search=object(),  # a search engine, as far as routing cares
+        resilience=Resilience(processes=1),
     )
     monkeypatch.setattr("gateway.runtime._running", runtime)
     told = {"authorization": f"Bearer {KEY}", "content-type": "application/json", **headers}

@@ -45,7 +45,13 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 
 
 async def begun(journal: Journal, writer: Writer) -> Run:
-    runtime = SimpleNamespace(journal=journal, writer=writer, transport=None)
+    runtime = SimpleNamespace(
+        journal=journal,
+        writer=writer,
+        transport=None,
+        media=None,
+        resilience=SimpleNamespace(is_well=lambda _target: True),
+    )
     decision = Decision("default", MODEL, "m", MessagesRequest.parse(BODY))
     targets = (SimpleNamespace(target=TARGET),)
     principal = SimpleNamespace(organization_id=1, api_key_id=1)

@@ -2,6 +2,7 @@
 database makes the same catalogue."""
 
 import json
+import re
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -196,6 +197,6 @@ def test_an_export_makes_the_same_catalogue_anywhere(configuration):
 def secrets_of(text: str) -> dict[str, str]:
     """What a person would set for an export: the stored secrets, by the names it gives them. They stand
     in its text in the order of their rows."""
-    names = [part.partition('"')[0] for part in text.split('"$')[1:]]
+    names = re.findall(r'(?:^api_key = |\bkey = )"\$(\w+)"', text, re.MULTILINE)
     rows = Credential.objects.order_by("provider__name", "pk")
     return {name: row.open_secret() for name, row in zip(names, rows, strict=True)}

@@ -4,17 +4,11 @@ A kind that is missing from a table below has no ways of its own (translation.md
 
 import asyncio
 import json
-import tomllib
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from providers.catalogue import build
-from providers.config import import_config
-from providers.connection import check
-from providers.kinds import KINDS, Kind
-from providers.models import Provider
+from providers.kinds import KINDS
 from providers.transport import Transport
 from providers.types import CredentialSecret
 from providers.wire.registry import WIRES
@@ -210,29 +204,3 @@ def test_a_budget_stays_below_what_the_customer_can_pay() -> None:
     for limit, expected in ((2000, {"type": "enabled", "budget_tokens": 1999}), (500, {"type": "disabled"})):
         sent = WIRES["anthropic"].encode(asked, target=where, model=MODEL, max_tokens=limit, client_headers={})
         assert json.loads(sent.body).get("thinking") == expected
-
-
-# -- a new provider
-
-PAGE = Path(__file__).parents[2] / "docs" / "add-a-provider.md"
-
-
-def blocks(language: str) -> list[str]:
-    """The page's examples in a language."""
-    return [part.partition("```")[0] for part in PAGE.read_text().split(f"```{language}\n")[1:]]
-
-
-@pytest.mark.django_db
-def test_adding_a_provider_of_a_known_wire_takes_one_row(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
-    """The page's own row and TOML, with the fake's address: the provider answers."""
-    settings.ALLOW_PRIVATE_UPSTREAMS = True
-    row: Kind = eval(blocks("python")[0].strip().rstrip(","), {"Kind": Kind})
-    monkeypatch.setitem(KINDS, row.name, row)
-    with fake_openai(saying("Hello from Acme.")) as fake:
-        text = blocks("toml")[0].replace("https://api.acme.example/v1", fake.base_url)
-        import_config(text, environ={"ACME_API_KEY": "the-key"})
-        result = check(Provider.objects.get(kind=row.name))
-        assert (result.ok, result.words) == (True, "acme-large-2 answered: Hello from Acme.")
-        assert fake.requests[0].headers["authorization"] == "Bearer the-key"
-    assert build().models["acme-large"].targets[0].wire == row.wire == "openai_chat"
-    assert tomllib.loads(text)["providers"][0]["kind"] == row.name

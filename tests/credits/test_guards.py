@@ -20,6 +20,7 @@ from credits.models import CreditLot, Hold, LedgerAccount, LotConsumption, Price
 from credits.reconcile import reconcile
 from credits.types import MeterReading, SettleRequest
 from credits.usage import rollups
+from credits.usage.models import TargetLatency, TargetProgress, TargetRollup
 from tests.credits.support import FACTS, FLAT, TOKEN, USD, Tenant, operator, raw, settlement
 
 pytestmark = pytest.mark.django_db
@@ -57,6 +58,10 @@ def everything(used: Tenant) -> Tenant:
     runner.run([SettleOp(SettleRequest("req_session", MeterReading(output=1), None, in_session))])
     set_key_budget(used.organization_id, used.api_key_id, {"day": USD})
     rollups.roll_up(timezone.now() + timedelta(minutes=5))
+    target = {"period": "hour", "starts_at": datetime(2020, 1, 1, tzinfo=UTC), "provider": "p", "model": "m"}
+    TargetRollup.objects.create(**target, outcome="ok", attempts=1, output_tokens=1, stream_ms=1)
+    TargetLatency.objects.create(**target, measure="total", ms=1, attempts=1)
+    TargetProgress.objects.get_or_create(pk=1)
     assert reconcile(full=True).ok
     for month, deleted_at in ((1, timezone.now()), (2, None)):
         starts_at = datetime(2020, month, 1, tzinfo=UTC)
@@ -182,6 +187,12 @@ UNIQUE_ATTACKS: dict[tuple[str, tuple[str, ...]], Callable[[], str]] = {
         ("api_key_id", "model", "organization_id", "period", "provider", "route", "starts_at"),
     ): lambda: copied("credits_usagerollup"),
     ("credits_platformday", ("model", "provider", "starts_at")): lambda: copied("credits_platformday"),
+    ("credits_targetrollup", ("model", "outcome", "period", "provider", "starts_at")): lambda: copied(
+        "credits_targetrollup"
+    ),
+    ("credits_targetlatency", ("measure", "model", "ms", "period", "provider", "starts_at")): lambda: copied(
+        "credits_targetlatency"
+    ),
 }
 
 

@@ -117,7 +117,7 @@ def test_an_interrupted_answer_by_the_tenant_s_own_key_is_charged_at_its_fee(cus
     request_id = held(runner, customer.hold(output=1000))
     point = Checkpoint(MeterReading(output=300, source=UsageSource.COUNTED), FACTS, flat(0), flat(USD // 20))
     raw("UPDATE credits_hold SET checkpoint = %s WHERE id = %s", point.stored(), request_id)
-    assert services.sweep(later()) == services.Sweep(settled=1, expired=0)
+    assert sweep_lapsed() == services.Sweep(settled=1, expired=0)
     record = UsageRecord.objects.select_related("price_snapshot").get(pk=request_id)
     assert (record.charge, record.cost) == (300 * TOKEN // 20, 0)
     assert record.price_snapshot.output == USD // 20

@@ -49,23 +49,25 @@ def test_a_customer_signs_in_and_makes_a_key_that_works(installation: Installati
     email, password = installation.log_in("customer")
     page.goto("/")
     page.goto("/sign-in/")
-    page.locator("input[name=username]").fill(email)
+    page.locator("input[name=login]").fill(email)
     page.locator("input[name=password]").fill(password)
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign In", exact=True).click()
+    page.goto("/keys/")
     expect(page.get_by_role("heading", name="API keys")).to_be_visible()
-    page.get_by_label("New key’s name").fill("from the browser")
+    page.get_by_label("Name").fill("from the browser")
     page.get_by_role("button", name="Create key").click()
     expect(page.get_by_text("sk-ccm-").first).to_be_visible()
-    page.goto("/")
+    page.goto("/keys/")
     expect(page.get_by_role("cell", name="from the browser")).to_be_visible()
 
 
 def test_an_operator_sees_the_catalogue_and_the_usage(installation: Installation, page: Page) -> None:
     email, password = installation.log_in("operator")
     page.goto("/admin/")
-    page.locator("input[name=username]").fill(email)
+    page.locator("input[name=login]").fill(email)
     page.locator("input[name=password]").fill(password)
-    page.locator("[type=submit]").first.click()
+    page.get_by_role("button", name="Sign In", exact=True).click()
+    page.wait_for_load_state()
     for path in ("providers/provider/", "providers/model/", "credits/wallet/", "credits/usagerecord/"):
         response = page.goto(f"/admin/{path}")
         assert response is not None

@@ -44,7 +44,7 @@ def added(
     copy = copy_project(project, tmp_path_factory.mktemp("copy"))
     kinds = copy / "providers" / "kinds.py"
     before, end, after = kinds.read_text().partition("\n)\n")
-    kinds.write_text(f"{before}\n{snippets['python']}{end[1:]}{after}".replace(ADDRESS, acme.base_url))
+    kinds.write_text(f"{before}\n{snippets['python'].rstrip()},\n{end[1:]}{after}".replace(ADDRESS, acme.base_url))
     with Ccm(project=copy, settings={"ACME_API_KEY": "secret-of-acme"}) as ccm:
         ccm.import_config(snippets["toml"].replace(ADDRESS, acme.base_url))
         yield ccm.start()

@@ -73,7 +73,7 @@ class Troubles:
 def troubles(now: float | None = None) -> Troubles:
     """Takes half a second at most, and raises nothing."""
     try:
-        stored: Mapping[bytes, bytes] = _client().hgetall(STORE)  # type: ignore[assignment]
+        stored: Mapping[bytes, bytes] = _client(settings.REDIS_URL).hgetall(STORE)  # type: ignore[assignment]
     except (redis.RedisError, OSError) as error:
         log.warning("health_not_read", error=type(error).__name__)
         return Troubles(known=False)
@@ -105,5 +105,5 @@ def _credential(change: CredentialCools, now: float) -> CredentialTrouble:
 
 
 @functools.cache
-def _client() -> "redis.Redis":
-    return redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=0.5, socket_timeout=0.5)
+def _client(url: str) -> "redis.Redis":
+    return redis.Redis.from_url(url, socket_connect_timeout=0.5, socket_timeout=0.5)

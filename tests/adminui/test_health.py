@@ -6,10 +6,12 @@ import msgspec
 import pytest
 import redis
 from django.test import Client
+from pytest_django import Settings
 
 from accounts.models import User
 from gateway.resilience.changes import CredentialCools, TargetOpened
 from gateway.resilience.shared import STORE, place
+from tests.plugin.valkey import ValkeyServer
 from tests.providers.catalogue_support import make_mapping, make_model, make_provider
 
 pytestmark = pytest.mark.django_db
@@ -27,7 +29,10 @@ def tell(url: str, *changes: TargetOpened | CredentialCools) -> None:
             client.hset(STORE, place(change), msgspec.json.encode(change))
 
 
-def test_the_provider_s_page_says_what_is_not_well_and_why(operator: Client, valkey: str) -> None:
+def test_the_provider_s_page_says_what_is_not_well_and_why(
+    operator: Client, private_valkey: ValkeyServer, settings: Settings
+) -> None:
+    settings.REDIS_URL = private_valkey.url  # the shared one hears of other processes' targets of the same number
     provider = make_provider()
     mapping = make_mapping(make_model(), provider)
     credential = provider.credentials.get()
@@ -35,7 +40,7 @@ def test_the_provider_s_page_says_what_is_not_well_and_why(operator: Client, val
     assert "All targets and credentials are well." in operator.get(page).content.decode()
     now = time.time()
     tell(
-        valkey,
+        private_valkey.url,
         TargetOpened(mapping.pk, now + 30, 2, now - 60, "The provider openai failed (HTTP 500)."),
         CredentialCools(credential.pk, 0, now + 60, 1, True, now, "The provider openai refused CCM's credentials."),
     )

@@ -112,7 +112,9 @@ def test_b086_the_newest_claude_takes_no_sampling_at_all() -> None:
         ("kimi", "kimi-k2"),
     ],
 )
-@pytest.mark.parametrize(("afforded", "thinking"), [(5000, {"type": "enabled", "budget_tokens": 4999}), (900, None)])
+@pytest.mark.parametrize(
+    ("afforded", "thinking"), [(5000, {"type": "enabled", "budget_tokens": 4999}), (900, {"type": "disabled"})]
+)
 def test_b087_a_budget_stays_below_what_credits_afford(kind: str, name: str, afforded: int, thinking: Any) -> None:
     speaker = BY_NAME["anthropic"]
     served = replace(speaker, target=replace(speaker.target, kind=kind, actual_model=name))

@@ -13,10 +13,13 @@ from unfold.admin import ModelAdmin
 from credits.admin_forms import ReadOnly
 from credits.models import TargetRollup
 from credits.usage.target_status import Answering, Percentiles, Window
-from gateway.status import PlatformStatus, ProviderStatus, platform_status
+from gateway.resilience.breaker import State
+from gateway.resilience.reading import troubles
+from gateway.status import BreakerOf, PlatformStatus, ProviderStatus, platform_status
 
 HEADERS = ("Target", "Breaker", "Uptime", "Attempts", "Failed", "First token", "Whole answer", "Tokens/s", "Errors")
 NONE = "–"
+BREAKERS = {State.CLOSED: "closed", State.OPEN: "open", State.HALF_OPEN: "half open"}
 LABELS = {Window.HOUR: "1 hour", Window.DAY: "24 hours", Window.WEEK: "7 days"}
 
 
@@ -28,7 +31,7 @@ class TargetRollupAdmin(ReadOnly, ModelAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         window = _window(request.GET.get("window"))
-        status = platform_status(window)
+        status = platform_status(window, breaker_of=_breakers())
         context = {
             **self.admin_site.each_context(request),
             "title": "Provider status",
@@ -39,6 +42,17 @@ class TargetRollupAdmin(ReadOnly, ModelAdmin):
             "providers": [_card(provider) for provider in status.providers],
         }
         return TemplateResponse(request, "adminui/provider_status.html", context)
+
+
+def _breakers() -> BreakerOf:
+    """Read once for the whole page."""
+    found = troubles()
+
+    def breaker_of(mapping_id: int) -> str | None:
+        state = found.state(mapping_id)
+        return None if state is None else BREAKERS[state]
+
+    return breaker_of
 
 
 def _window(asked: str | None) -> Window:

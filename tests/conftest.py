@@ -12,6 +12,7 @@ from pytest_django import Settings
 from tests.credits.flush import flushable_ledger  # noqa: F401 - a fixture for every transactional test
 from tests.plugin import valkey as valkey_servers
 from tests.plugin.valkey import ValkeyServer
+from tests.processes import NewDatabase, process_database
 
 PROJECT = Path(__file__).resolve().parent.parent
 RECORDINGS = PROJECT.parent / "shared" / "fixtures"
@@ -53,6 +54,12 @@ def recordings() -> Path:
     if not RECORDINGS.is_dir():
         pytest.skip(f"no recordings at {RECORDINGS}")
     return RECORDINGS
+
+
+@pytest.fixture(scope="session")
+def new_database() -> NewDatabase:
+    """Makes a database for a CCM process. Who asks for it is tested on both databases (tests/plugin/services.py)."""
+    return process_database
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +25,7 @@ import httpx
 
 from ccm_site.supervisor.processes import free_port, spawn
 from tests import migrated
+from tests.commands import Commands
 from tests.plugin import environment, valkey
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -35,9 +36,13 @@ COMMAND_SECONDS = 600
 _numbers = count(1)
 
 
+NewDatabase = Callable[[], AbstractContextManager[str]]
+"""`process_database`, as the fixture `new_database` gives it."""
+
+
 @contextmanager
 def process_database() -> Iterator[str]:
-    """The URL of a new database for a CCM process: on the run's PostgreSQL server, or "" for SQLite."""
+    """The URL of a new, migrated database for a CCM process: on the run's PostgreSQL server, or "" for SQLite."""
     url = os.environ.get("DATABASE_URL", "")
     if not url.startswith("postgres"):
         yield ""
@@ -46,11 +51,12 @@ def process_database() -> Iterator[str]:
     from psycopg import sql
 
     name = f"ccm_process_{os.getpid()}_{next(_numbers)}"
-    head, question, options = url.partition("?")
+    template = migrated.template(url)
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        names = sql.Identifier(name), sql.Identifier(template)
+        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*names))
     try:
-        yield head.rpartition("/")[0] + "/" + name + question + options
+        yield migrated.beside(url, name)
     finally:
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
@@ -80,13 +86,12 @@ class Ccm:
         self._python = list(python)
         self._project = project
         self._valkey: valkey.ValkeyServer | None = None
+        self._commands = Commands()
 
     def __enter__(self) -> Self:
         self._valkey = valkey.start()
         try:
-            if self._database_url:
-                self.manage("migrate", "-v0")
-            else:
+            if not self._database_url.startswith("postgres"):
                 migrated.copy_to(self.data_dir / "ccm.sqlite3", self._migrate)
         except BaseException:
             self.close()
@@ -106,6 +111,7 @@ class Ccm:
 
     def close(self) -> None:
         self.stop()
+        self._commands.close()
         if self._valkey is not None:
             self._valkey.stop()
         shutil.rmtree(self.data_dir, ignore_errors=True)
@@ -130,7 +136,8 @@ class Ccm:
 
     def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """`manage.py` with `arguments`, whatever its exit status."""
-        return subprocess.run(
+        forked = self._commands.run(arguments, self.environment) if self._project == PROJECT else None
+        return forked or subprocess.run(
             [sys.executable, str(self._project / "manage.py"), *arguments],
             env=self.environment,
             cwd=self._project,

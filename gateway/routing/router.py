@@ -50,21 +50,27 @@ def route(
     found = signals.signals_of(edited, sender, tag, look_for_plan_mode=bool(profile.think))
     choice = choose(found, asked=request.model, tokens=tokens, counted=counted, profile=profile, catalogue=catalogue)
     _, wants_1m = split_1m(request.model)
+    model = choice.found.model
+    warnings = choice.warnings if model.vision or not found.image else (*choice.warnings, blind(model))
     return Decision(
         route=choice.route,
-        model=choice.found.model,
+        model=model,
         requested=request.model,
         request=edited,
         provider=choice.found.provider,
         signals=found,
         wants_1m=wants_1m or "context-1m" in headers.get("anthropic-beta", ""),
         trail=choice.trail,
-        warnings=choice.warnings,
+        warnings=warnings,
         session_id=sender.session_id,
         agent_id=sender.agent_id,
         parent_agent_id=sender.parent_agent_id,
         request_class=sender.request_class,
     )
+
+
+def blind(model: Model) -> str:
+    return f"The model {shown(model.name)} cannot see images: it gets a note in their place. Set an image route."
 
 
 def choose(

@@ -4,6 +4,7 @@ A wire says what its events mean; when a stream is over, broken, cut off or no s
 all of them.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -95,7 +96,7 @@ class AnswerDecoder:
         return self._emitter.take()
 
 
-class SseDecoder(AnswerDecoder):
+class SseDecoder(AnswerDecoder, ABC):
     """Of a stream of server-sent events. Bytes may be cut anywhere."""
 
     def __init__(
@@ -163,13 +164,13 @@ class SseDecoder(AnswerDecoder):
 
     # -- what a wire says
 
+    @abstractmethod
     def _event(self, name: str, payload: bytes) -> None:
         """One event."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _no_events(self, head: bytes) -> None:
         """A 200 that is no event stream: an error, or the whole answer as JSON after all, or nothing."""
-        raise NotImplementedError
 
     def _cut_off(self) -> None:
         """The bytes are over, and the answer was not ended."""

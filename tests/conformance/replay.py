@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from tests.conformance.recordings import Format, Recording
 from tests.fakes.bedrock import ACCESS_KEY
-from tests.processes import Ccm, process_database
+from tests.processes import Ccm
 
 WAIT_SECONDS = 30.0
 PRICES = {"input": 3000, "output": 15000, "cache_read": 300, "cache_write": 3750}
@@ -180,8 +180,7 @@ class Stage:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             stack.enter_context(self.server)
-            url = stack.enter_context(process_database())
-            self.ccm = stack.enter_context(Ccm(database_url=url))
+            self.ccm = stack.enter_context(Ccm())
             self.ccm.import_config(self._config())
             self.key = self.ccm.create_key("conformance@example.com", usd="10000")
             self.ccm.start()

@@ -1,7 +1,7 @@
 """Real clients against a real CCM against fake providers on real sockets.
 
-With CCM_E2E=1 (`make e2e`) a client or browser that cannot be had is a failure; without it,
-these tests run where those are installed and otherwise say why they do not.
+`make e2e` (CCM_E2E=1) runs them: minutes of real clients are no part of `make test`. A client or browser that
+cannot be had is a failure.
 """
 
 import os
@@ -19,21 +19,20 @@ from tests.e2e import clients
 from tests.e2e.product import Installation, run_product
 from tests.world import World
 
-REQUIRED = os.environ.get("CCM_E2E") == "1"
+HERE = Path(__file__).parent
 _numbers = count(1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.environ.get("CCM_E2E") == "1":
+        return
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.skip(reason="`make e2e` runs this"))
+
+
 def unavailable(reason: str) -> NoReturn:
-    if REQUIRED:
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(f"{reason} (`make e2e` installs what is missing)")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _once() -> None:
-    """CCM's processes are on SQLite here, whatever database the run is on: once is enough."""
-    if not REQUIRED and os.environ.get("DATABASE_URL", "").startswith("postgres"):
-        pytest.skip("end-to-end tests run in the run on SQLite")
+    pytest.fail(reason, pytrace=False)
 
 
 @pytest.fixture(scope="session", params=list(clients.VERSIONS))
@@ -41,20 +40,18 @@ def client(request: pytest.FixtureRequest) -> Path:
     """The program of each client version in turn."""
     version: str = request.param
     try:
-        found = clients.install(version) if REQUIRED else clients.find(version)
+        return clients.install(version)
     except clients.NotInstalled as error:
         unavailable(str(error))
-    return found or unavailable(f"Claude Code {version} is not installed")
 
 
 @pytest.fixture(scope="session")
 def codex() -> Path:
     """Codex's program."""
     try:
-        found = clients.install(clients.CODEX) if REQUIRED else clients.find(clients.CODEX)
+        return clients.install(clients.CODEX)
     except clients.NotInstalled as error:
         unavailable(str(error))
-    return found or unavailable("Codex is not installed")
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +60,7 @@ def chromium() -> str:
     for name in ("chromium", "chromium-browser", "google-chrome"):
         if found := shutil.which(name):
             return found
-    if REQUIRED and os.geteuid() == 0 and shutil.which("apt-get"):
+    if os.geteuid() == 0 and shutil.which("apt-get"):
         subprocess.run(["apt-get", "update", "-qq"], capture_output=True, timeout=180)
         install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"]
         subprocess.run(install, capture_output=True, timeout=400)
@@ -80,8 +77,6 @@ def world(project: Path) -> Iterator[World]:
 @pytest.fixture(scope="session")
 def installation(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """`make run` in a copy of the project, with next to no environment: as on a fresh machine."""
-    if not REQUIRED:
-        unavailable("A fresh installation takes a minute")
     with run_product(project, tmp_path_factory.mktemp("fresh")) as made:
         yield made
 

@@ -7,13 +7,13 @@ import pytest
 
 from tests.faults.proxy import CommitProxy, Cut
 from tests.faults.run import Options, run
-from tests.processes import process_database
+from tests.processes import NewDatabase
 
 QUICK = Options(faults=8, seed=3, pause=0.5, lease=6, busy_timeout=0.4, callers=10)
 
 
-def test_faults_under_load_lose_and_double_nothing():
-    with process_database() as url:
+def test_faults_under_load_lose_and_double_nothing(new_database: NewDatabase):
+    with new_database() as url:
         outcome = run(QUICK, url)
     assert outcome.sound, str(outcome)
     assert sum(outcome.injected.values()) == QUICK.faults
@@ -22,10 +22,12 @@ def test_faults_under_load_lose_and_double_nothing():
 
 
 @pytest.mark.parametrize(("cut", "stored"), [(Cut.BEFORE, 0), (Cut.AFTER, 1)])
-def test_the_proxy_loses_the_connection_at_commit_and_at_no_other_moment(cut: Cut, stored: int):
+def test_the_proxy_loses_the_connection_at_commit_and_at_no_other_moment(
+    new_database: NewDatabase, cut: Cut, stored: int
+):
     if not os.environ.get("DATABASE_URL", "").startswith("postgres"):
         pytest.skip("SQLite has no connection to lose")
-    with process_database() as url, CommitProxy(url) as proxy, psycopg.connect(url, autocommit=True) as direct:
+    with new_database() as url, CommitProxy(url) as proxy, psycopg.connect(url, autocommit=True) as direct:
         direct.execute("CREATE TABLE written (number int)")
         with psycopg.connect(proxy.url) as connection:
             connection.execute("SELECT 1")

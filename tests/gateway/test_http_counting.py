@@ -18,7 +18,7 @@ from tests.fakes.anthropic import AnthropicFront
 from tests.fakes.brain import always
 from tests.fakes.google import fake_gemini
 from tests.fakes.server import FakeProvider
-from tests.processes import process_database
+from tests.processes import NewDatabase
 from tests.world import World
 
 CONFIG = """
@@ -68,8 +68,8 @@ class Fakes:
 
 
 @pytest.fixture(scope="module")
-def learning_world() -> Iterator[World]:
-    with process_database() as url, World(database_url=url, settings={"CCM_CALIBRATION_SECONDS": "1"}) as made:
+def learning_world(new_database: NewDatabase) -> Iterator[World]:
+    with new_database() as url, World(database_url=url, settings={"CCM_CALIBRATION_SECONDS": "1"}) as made:
         yield made
 
 

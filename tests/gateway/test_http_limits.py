@@ -11,7 +11,7 @@ import pytest
 from tests.fakes.answers import End, Reply, Silence, Tokens
 from tests.fakes.brain import always, saying
 from tests.fakes.server import FakeProvider
-from tests.processes import process_database
+from tests.processes import NewDatabase
 from tests.world import World
 
 MOST_ACTIVE = 12
@@ -23,9 +23,9 @@ HELLO: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def limited() -> Iterator[World]:
+def limited(new_database: NewDatabase) -> Iterator[World]:
     settings = {"CCM_MAX_ACTIVE_REQUESTS": str(MOST_ACTIVE), "CCM_LIMIT_KEY_REQUESTS": "1000"}
-    with process_database() as url, World(database_url=url, settings=settings) as made:
+    with new_database() as url, World(database_url=url, settings=settings) as made:
         yield made
 
 

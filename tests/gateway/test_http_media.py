@@ -8,7 +8,7 @@ import pytest
 
 from tests.fakes.brain import saying
 from tests.fakes.pages import Pages, png
-from tests.processes import process_database
+from tests.processes import NewDatabase
 from tests.world import World
 
 
@@ -41,9 +41,11 @@ def test_a_private_address_is_refused_though_upstreams_may_have_one(
     assert [record["charge"] for record in world.ccm.usage_records(email)] in ([], [0])
 
 
-def test_an_image_is_fetched_for_a_provider_that_reads_no_addresses(email: str, pages: Pages) -> None:
+def test_an_image_is_fetched_for_a_provider_that_reads_no_addresses(
+    new_database: NewDatabase, email: str, pages: Pages
+) -> None:
     settings = {"DJANGO_SETTINGS_MODULE": "tests.plugin.private_media_settings"}
-    with process_database() as url, World(database_url=url, settings=settings) as world:
+    with new_database() as url, World(database_url=url, settings=settings) as world:
         key = world.ccm.create_key(email)
         world.openai.brain = world.anthropic.brain = saying("A square.")
         for _ in range(2):

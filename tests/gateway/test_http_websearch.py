@@ -13,7 +13,7 @@ import pytest
 from tests.fakes.answers import Answer, Block, End, Failure, Reply, Text, Thinking, Tokens, ToolUse, WebSearch
 from tests.fakes.brain import Conversation, InOrder, always
 from tests.fakes.search import KEY, FakeEngine, Page, fake_engine
-from tests.processes import process_database
+from tests.processes import NewDatabase
 from tests.world import PRICES, World
 
 SEARCH = {"type": "web_search_20250305", "name": "web_search", "max_uses": 3}
@@ -46,12 +46,12 @@ def engine() -> Iterator[FakeEngine]:
 
 
 @pytest.fixture(scope="module")
-def searching(engine: FakeEngine) -> Iterator[World]:
+def searching(new_database: NewDatabase, engine: FakeEngine) -> Iterator[World]:
     settings = {
         "CCM_SEARCH_BACKEND": "brave", "CCM_SEARCH_URL": engine.url, "CCM_SEARCH_KEY": KEY,
         "CCM_ALLOW_PRIVATE_UPSTREAMS": "1",
     }  # fmt: skip
-    with process_database() as url, World(database_url=url, settings=settings) as world:
+    with new_database() as url, World(database_url=url, settings=settings) as world:
         world.ccm.import_config(
             '[router]\ndefault = "anthropic-model"\nsafety = "anthropic-agent"\n'
             + MODELS.format(provider="openai", actual="openai-search-actual", tools="true")

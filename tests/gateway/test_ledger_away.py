@@ -11,7 +11,7 @@ from tests.fakes.answers import End, many_deltas
 from tests.fakes.brain import always
 from tests.faults.proxy import CommitProxy
 from tests.gateway.test_crash import await_settled, read_until, streamed
-from tests.processes import process_database
+from tests.processes import NewDatabase
 from tests.world import PRICES, World
 
 TOLD = 100 * PRICES["input"] + 20 * PRICES["output"]
@@ -38,9 +38,9 @@ def cut_off(proxy: CommitProxy) -> Iterator[None]:
 
 
 @pytest.fixture
-def fragile() -> Iterator[tuple[World, Callable[[], AbstractContextManager[None]]]]:
+def fragile(new_database: NewDatabase) -> Iterator[tuple[World, Callable[[], AbstractContextManager[None]]]]:
     """A CCM of this test's own, and what takes its database away for the length of a `with`."""
-    with process_database() as url:
+    with new_database() as url:
         if not url:
             with World(database_url="sqlite:///?timeout=0.3", settings=SETTINGS) as world:
                 yield world, lambda: locked(world)

@@ -235,6 +235,15 @@ def test_images_of_the_newest_turn(messages, route):
     assert decide(messages=messages).route == route
 
 
+@pytest.mark.parametrize(
+    ("content", "sees", "warned"), [([PNG], False, True), ([PNG], True, False), ([text("hi")], False, False)]
+)
+def test_a_model_that_cannot_see_a_new_image_is_warned_of(content, sees, warned):
+    known = catalogue(dataclasses.replace(model("the-default"), vision=sees))
+    decided = decide(messages=[user(*content)], known=known, profile=Profile(default="the-default"))
+    assert any("cannot see images" in warning for warning in decided.warnings) == warned
+
+
 @pytest.mark.parametrize(("tokens", "route"), [(60_000, "default"), (60_001, "long_context")])
 def test_long_conversations(tokens, route):
     assert decide(tokens=tokens).route == route

@@ -15,6 +15,7 @@ from tests.plugin import environment, postgres, sockets, valkey
 
 CHOICES = ("sqlite", "postgres")
 READY = "CCM_TEST_SERVICES"
+DATABASE_FIXTURES = {"db", "transactional_db", "new_database"}
 
 _cleanups: list[Callable[[], object]] = []
 _valkey: valkey.ValkeyServer | None = None
@@ -44,6 +45,22 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
         raise
     os.environ[READY] = "1"
     early_config.add_cleanup(_clean_up)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On PostgreSQL only what touches a database: the rest is the same as in the run on SQLite."""
+    if not os.environ.get("DATABASE_URL", "").startswith("postgres"):
+        return
+    left_out = [item for item in items if not _touches_the_database(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if _touches_the_database(item)]
+
+
+def _touches_the_database(item: pytest.Item) -> bool:
+    fixtures = getattr(item, "fixturenames", ())
+    return item.get_closest_marker("django_db") is not None or not DATABASE_FIXTURES.isdisjoint(fixtures)
 
 
 def _provide_database(option: str | None) -> None:

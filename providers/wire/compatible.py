@@ -9,6 +9,7 @@ from typing import Any
 
 from providers.wire.claude import budget_for, budget_within
 from providers.wire.openai_chat.history import BILLING_HEADER
+from providers.wire.openai_chat.request import schema_instruction, wanted_schema
 from providers.wire.request import MessagesRequest
 
 ANTHROPIC = "anthropic"
@@ -29,6 +30,8 @@ class Differences:
     """Takes thinking of the type adaptive; otherwise it gets a budget."""
     addresses: bool = True
     """Reads images and documents from addresses."""
+    schemas: bool = True
+    """Holds an answer to the JSON Schema of `output_config.format`."""
 
 
 OWN_MODELS = Differences(
@@ -36,6 +39,7 @@ OWN_MODELS = Differences(
     server_tools=False,
     adaptive=False,
     addresses=False,
+    schemas=False,
 )
 """A server that does not run Claude."""
 RELAY = Differences()
@@ -65,7 +69,23 @@ def changes_for(request: MessagesRequest, kind: str, *, max_tokens: int) -> dict
     changed |= _tools(request, differences) | _thinking(request, differences, limit)
     if not differences.server_tools:
         changed |= _messages(request)
-    return changed | _system(request)
+    changed |= _system(request)
+    return changed if differences.schemas else changed | _told_schema(request, changed)
+
+
+def _told_schema(request: MessagesRequest, changed: dict[str, Any]) -> dict[str, Any]:
+    """The schema that an answer shall conform to, told in words at the system prompt's end, where it leaves the
+    prompt cache of what stands before it whole."""
+    schema = wanted_schema(request)
+    if schema is None:
+        return {}
+    system = changed["system"] if "system" in changed else request.value("system")
+    before = [{"type": "text", "text": system}] if isinstance(system, str) and system else system or []
+    config = {name: value for name, value in request.value("output_config").items() if name != "format"}
+    return {
+        "system": [*before, {"type": "text", "text": schema_instruction(schema)}],
+        "output_config": config or None,
+    }
 
 
 def _system(request: MessagesRequest) -> dict[str, Any]:

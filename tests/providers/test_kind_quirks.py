@@ -204,3 +204,25 @@ def test_a_budget_stays_below_what_the_customer_can_pay() -> None:
     for limit, expected in ((2000, {"type": "enabled", "budget_tokens": 1999}), (500, {"type": "disabled"})):
         sent = WIRES["anthropic"].encode(asked, target=where, model=MODEL, max_tokens=limit, client_headers={})
         assert json.loads(sent.body).get("thinking") == expected
+
+
+@pytest.mark.parametrize("kind", ["kimi", "minimax"])
+@pytest.mark.parametrize("system", [None, "Be brief.", [{"type": "text", "text": "Be brief."}, BILLING]])
+def test_a_schema_is_told_in_words_to_who_holds_to_none(kind: str, system: Any) -> None:
+    wanted = {"effort": "high", "format": {"type": "json_schema", "schema": {"type": "object"}}}
+    asked = request(output_config=wanted, **({} if system is None else {"system": system}))
+    where = anthropic_target(kind=kind, base_url="https://api.example")
+    sent = json.loads(WIRES["anthropic"].encode(asked, target=where, model=MODEL, max_tokens=9, client_headers={}).body)
+    *before, told = sent["system"]
+    assert [block["text"] for block in before] == ([] if system is None else ["Be brief."])
+    assert told["text"].endswith('{"type":"object"}')
+    assert sent["output_config"] == {"effort": "high"}
+
+
+def test_a_relay_and_anthropic_hold_to_schemas_themselves() -> None:
+    wanted = {"format": {"type": "json_schema", "schema": {"type": "object"}}}
+    for kind in ("anthropic", "zenmux"):
+        where = anthropic_target(kind=kind, base_url="https://api.example")
+        asked = request(output_config=wanted)
+        sent = WIRES["anthropic"].encode(asked, target=where, model=MODEL, max_tokens=9, client_headers={})
+        assert json.loads(sent.body)["output_config"] == wanted

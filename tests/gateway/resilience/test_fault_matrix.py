@@ -155,9 +155,10 @@ def test_what_the_request_or_the_credential_is_at_fault_for_never_opens_a_breake
 @pytest.mark.parametrize("name", ["401", "402", "403", "429-long"])
 def test_a_credential_that_is_limited_or_refused_is_left_alone(faults: Range, name: str) -> None:
     case = case_of(name, "healthy")
-    faults.ask(case)
-    seen = faults.ask(case)
-    assert [each["provider"] for each in seen.record["attempts"]] == ["second"]
+    # It may be resting already when this test begins, and be asked again in the middle of it.
+    seen = [faults.ask(case) for _ in range(3)]
+    assert sum(each.first_calls for each in seen) <= 1
+    assert ["second"] in [[each["provider"] for each in one.record["attempts"]] for one in seen]
     errors = [each["error"] for each in faults.cooling() if case.provider in each["error"]]
     assert errors
 

@@ -123,6 +123,8 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     stripe: Stripe
     timeout = 60
+    wbufsize = -1  # headers and body leave together: apart, the second waits for the first's acknowledgement
+    disable_nagle_algorithm = True
 
     def log_message(self, *args: Any) -> None:
         """Addresses hold what nobody else should know."""
@@ -173,6 +175,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
+        self.wfile.flush()
 
 
 class Server(ThreadingHTTPServer):

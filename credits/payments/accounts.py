@@ -1,10 +1,14 @@
 """What an organisation is at Stripe: its customer there, made once, and the card that auto top-up would use."""
 
 import structlog
+from django.db import transaction
 from django.utils import timezone
 
-from accounts.models import Membership, Organization
+from accounts import audit
+from accounts.models import Membership, Organization, User
 from accounts.roles import Role
+from credits.errors import InvalidAmount
+from credits.money import LARGEST, format_usd
 from credits.payments.client import StripeApi, stripe_api
 from credits.payments.models import AutoTopUp, BillingAccount
 
@@ -49,3 +53,14 @@ def sync_customer(customer_id: str) -> bool:
         payment_method=seen.payment_method, card=seen.card
     )
     return True
+
+
+def warn_below(organization_id: int, low_balance: int, *, by: User) -> None:
+    """Send a mail when less than `low_balance` nanos is available; 0 for never."""
+    if not 0 <= low_balance <= LARGEST:
+        raise InvalidAmount("Enter an amount of zero or more.")
+    account = billing_account(organization_id)
+    if account.low_balance != low_balance:
+        with transaction.atomic():
+            BillingAccount.objects.filter(pk=account.pk).update(low_balance=low_balance, low_told=False)
+            audit.record(organization_id, by, "set the low-balance mail", format_usd(low_balance))

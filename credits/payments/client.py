@@ -4,6 +4,7 @@ belongs on a request's path: Celery calls (architecture, decision 11).
 What Stripe refuses is PaymentRefused; what a later attempt may mend is PaymentsUnavailable.
 """
 
+import functools
 import hashlib
 import hmac
 from collections.abc import Iterator, Mapping, Sequence
@@ -90,7 +91,13 @@ def stripe_api() -> "StripeApi":
     """Raises PaymentsOff when no key is configured."""
     if not is_on():
         raise PaymentsOff("This installation sells no credits: STRIPE_SECRET_KEY is not set.")
-    return StripeApi(settings.STRIPE.secret_key, settings.STRIPE.api_base)
+    return _api(settings.STRIPE.secret_key, settings.STRIPE.api_base)
+
+
+@functools.lru_cache(maxsize=2)
+def _api(secret_key: str, api_base: str) -> "StripeApi":
+    """Kept, so that connections are: the SDK has one a thread."""
+    return StripeApi(secret_key, api_base)
 
 
 class StripeApi:

@@ -20,7 +20,8 @@ UNREAD = timedelta(hours=4)
 UNHANDLED = timedelta(minutes=10)
 
 BOOKED = """
-SELECT t.group_id, SUM(CASE WHEN t.debit_id = a.id THEN t.amount ELSE -t.amount END), MIN(t.created_at), MAX(t.created_at)
+SELECT t.group_id, SUM(CASE WHEN t.debit_id = a.id THEN t.amount ELSE -t.amount END),
+    MIN(t.created_at), MAX(t.created_at)
 FROM credits_transfer t JOIN credits_ledgeraccount a ON a.kind = 'stripe_clearing'
 WHERE t.debit_id = a.id OR t.credit_id = a.id GROUP BY t.group_id
 """

@@ -1,10 +1,8 @@
 """Buying credits: a top-up is paid at Stripe and credited once, whoever sees it first."""
 
-import pytest
-
 from credits.models import CreditLot
 from credits.payments import balance, topups
-from credits.payments.models import BillingAccount, BillingNotice, TopUp, TopUpState
+from credits.payments.models import BillingAccount, BillingNotice, TopUpState
 from tests.credits.payments.support import Shop
 from tests.credits.support import USD, assert_reconciled
 
@@ -23,7 +21,8 @@ def test_a_paid_top_up_is_credited_with_its_fee_beside_it(shop: Shop):
         (f"topup:{top_up.pk}:fee", "stripe_clearing", "stripe_fees", 1 * USD, "fee"),
     }
     assert CreditLot.objects.get(wallet_id=shop.id).kind == "paid"
-    assert "/receipt/" in paid.receipt_url and "/invoice/" in paid.invoice_url
+    assert "/receipt/" in paid.receipt_url
+    assert "/invoice/" in paid.invoice_url
     assert BillingAccount.objects.get(pk=shop.id).card == "Visa ending in 4242, 12/34"
     assert BillingNotice.objects.get(key=f"receipt:{top_up.pk}").data["amount"] == 20 * USD
     balance.read()

@@ -145,7 +145,8 @@ def stripe(*, demo: bool) -> Stripe:
     key, secrets = env_secret("STRIPE_SECRET_KEY", ""), env_secret("STRIPE_WEBHOOK_SECRET", "")
     tax = env_bool("STRIPE_AUTOMATIC_TAX", default=False)
     if not key and demo and env_str("DEMO_STRIPE_URL"):
-        return Stripe(env_str("DEMO_STRIPE_KEY"), (env_str("DEMO_STRIPE_SECRET"),), tax, env_str("DEMO_STRIPE_URL"))
+        url = env_str("DEMO_STRIPE_URL")
+        return Stripe(env_secret("DEMO_STRIPE_KEY"), (env_secret("DEMO_STRIPE_SECRET"),), tax, url)
     webhook_secrets = tuple(part.strip() for part in secrets.split(",") if part.strip())
     if key and not key.startswith(("sk_", "rk_")):
         raise ImproperlyConfigured("STRIPE_SECRET_KEY must begin with sk_ or rk_: it is the secret key that is needed.")

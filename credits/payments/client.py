@@ -7,6 +7,7 @@ What Stripe refuses is PaymentRefused; what a later attempt may mend is Payments
 import functools
 import hashlib
 import hmac
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -107,6 +108,7 @@ class StripeApi:
         import stripe
 
         stripe.enable_telemetry = False
+        logging.getLogger("stripe").setLevel(logging.WARNING)  # it would log two lines a request
         self._client = stripe.StripeClient(
             secret_key,
             http_client=stripe.RequestsClient(timeout=TIMEOUT_SECONDS),

@@ -161,7 +161,8 @@ def credit(top_up_id: int, seen: SeenPayment) -> TopUp:
     now = timezone.now()
     with open_books(organization_id, now) as opened:
         top_up = TopUp.objects.get(pk=top_up_id)  # under the wallet's lock, so that only one sees it unpaid
-        if top_up.state != TopUpState.SUCCEEDED:
+        new = top_up.state != TopUpState.SUCCEEDED
+        if new:
             _check_paid(top_up, seen)
             _post(opened, top_up, seen)
             notices.add(
@@ -170,7 +171,8 @@ def credit(top_up_id: int, seen: SeenPayment) -> TopUp:
                 receipt_url=seen.receipt_url, invoice_url=seen.invoice_url, auto=top_up.kind == TopUpKind.AUTO,
             )  # fmt: skip
             log.info("top_up_credited", top_up=top_up_id, organization=organization_id, nanos=top_up.amount)
-    _learn_card(organization_id)
+    if new:
+        _learn_card(organization_id)
     return TopUp.objects.get(pk=top_up_id)
 
 

@@ -62,6 +62,9 @@ def apply(top_up: TopUp, seen: SeenDispute) -> PaymentDispute:
         dispute = _opened(opened, top_up, seen.id, DisputeKind.DISPUTE, seen.status, seen.reason)
         if seen.withdrawn and dispute.state == DisputeState.OPEN:
             _withdraw(opened, top_up, dispute, seen.withdrawn)
+    # In books of their own: credits come back to lots as they are stored, so they must have been taken before.
+    with open_books(top_up.organization_id, timezone.now()) as opened:
+        dispute = PaymentDispute.objects.get(pk=seen.id)
         if dispute.state in UNFINISHED:
             _end_as(opened, top_up, dispute, seen)
         PaymentDispute.objects.filter(pk=dispute.pk).update(status=seen.status)

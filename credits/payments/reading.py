@@ -28,7 +28,7 @@ CONFIRM = "authentication_required"
 
 def id_of(reference: Any) -> str | None:
     if isinstance(reference, Mapping):
-        return str(reference["id"])
+        return str(reference["id"]) if reference else None
     return str(reference) if reference else None
 
 

@@ -162,7 +162,7 @@ def test_events_of_another_installation_change_nothing(shop: Shop, settings: Set
 def test_a_webhook_before_our_own_commit_is_not_lost(shop: Shop):
     """The session's id is not stored yet: its metadata leads to the top-up."""
     top_up = shop.start(20)
-    TopUp.objects.filter(pk=top_up.pk).update(checkout_session=None, pay_url="", state="created")
+    TopUp.objects.filter(pk=top_up.pk).update(checkout_session=None, pay_url="")
     shop.stripe.pay(str(top_up.checkout_session))
     for event in of_types(shop, "payment_intent.succeeded"):
         shop.tell_and_handle(event)  # names the payment only: there is no session to look at

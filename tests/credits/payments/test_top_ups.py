@@ -106,7 +106,7 @@ def test_a_checkout_that_is_not_used_ends(shop: Shop):
 
 
 @pytest.mark.parametrize("how", ["before", "after", "drop"])
-def test_a_lost_answer_about_the_checkout_makes_another_one(shop: Shop, how: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_lost_answer_about_the_checkout_makes_another(shop: Shop, how: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("stripe._http_client.HTTPClient._sleep_time_seconds", lambda *_: 0)
     shop.stripe.stripe.faults.append(Fault("POST /v1/checkout/sessions", how, times=1))
     begun = topups.start(shop.id, 20 * USD, key="k", by=shop.user)
@@ -119,7 +119,7 @@ def test_a_lost_answer_about_the_checkout_makes_another_one(shop: Shop, how: str
     assert shop.wallet.posted == 20 * USD
 
 
-def test_a_page_whose_answer_was_lost_and_is_paid_all_the_same_is_credited(shop: Shop, monkeypatch: pytest.MonkeyPatch):
+def test_a_page_whose_answer_was_lost_and_is_paid_after_all_is_credited(shop: Shop, monkeypatch: pytest.MonkeyPatch):
     """Nobody is shown it, but if somebody were: it says whose it is."""
     monkeypatch.setattr("stripe._http_client.HTTPClient._sleep_time_seconds", lambda *_: 0)
     shop.stripe.stripe.faults.append(Fault("POST /v1/checkout/sessions", "after"))
@@ -145,9 +145,12 @@ def test_the_same_key_with_other_content_is_refused_by_stripe_and_a_wrong_key_sa
 
 
 @given(
-    amount=st.integers(1, 500_000), basis=st.integers(0, 10_000), least=st.integers(0, 1000), tax=st.integers(0, 90_000),
+    amount=st.integers(1, 500_000),
+    basis=st.integers(0, 10_000),
+    least=st.integers(0, 1000),
+    tax=st.integers(0, 90_000),
     gross=st.integers(1, 10**7),
-)  # fmt: skip
+)
 def test_fees_are_whole_cents_and_parts_add_up(amount: int, basis: int, least: int, tax: int, gross: int):
     cent = 10**7
     terms = Terms(cent, 10**15, basis, least * cent)

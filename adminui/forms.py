@@ -1,8 +1,12 @@
 """The forms on customers' pages."""
 
+from typing import Any
+
 from django import forms
 
 from accounts.roles import Role
+from credits.errors import InvalidAmount
+from credits.money import usd_to_nanos
 
 ROLES_EXPLAINED = (
     "Owners and admins manage everything; developers make their own keys and see usage; billing sees usage and pays."
@@ -34,3 +38,39 @@ class OrganizationForm(forms.Form):
 class InviteForm(forms.Form):
     email = forms.EmailField(label="E-mail address", widget=forms.EmailInput(attrs={"autocomplete": "off"}))
     role = forms.ChoiceField(label="Role", choices=Role.choices, initial=Role.DEVELOPER, help_text=ROLES_EXPLAINED)
+
+
+class DollarsField(forms.CharField):
+    """An amount in dollars, zero or more, as nanos."""
+
+    def __init__(self, **options: Any) -> None:
+        attributes = {"inputmode": "decimal", "autocomplete": "off"}
+        super().__init__(max_length=20, widget=forms.TextInput(attrs=attributes), **options)
+
+    def clean(self, value: Any) -> int:
+        try:
+            nanos = usd_to_nanos(super().clean(value).lstrip("$").replace(",", ""))
+        except InvalidAmount as error:
+            raise forms.ValidationError(str(error)) from None
+        if nanos < 0:
+            raise forms.ValidationError("Enter an amount of zero or more.")
+        return nanos
+
+
+class AmountForm(forms.Form):
+    amount = DollarsField(label="Another amount (USD)")
+
+
+class AutoTopUpForm(forms.Form):
+    threshold = DollarsField(label="When less is available than (USD)")
+    amount = DollarsField(label="Buy (USD)")
+    monthly_cap = DollarsField(
+        label="At most in a month (USD)", help_text="With fees and taxes, counted from the first of the month (UTC)."
+    )
+
+
+class LowBalanceForm(forms.Form):
+    low_balance = DollarsField(
+        label="Send a mail when less is available than (USD)",
+        help_text="0: never. It goes to owners, admins and billing.",
+    )

@@ -29,6 +29,7 @@ PAGES = (
     Page("connect", "Connect", "plug", Permission.USE_KEYS, under="connect-"),
     Page("usage", "Usage", "chart", Permission.VIEW_USAGE, under="usage-request"),
     Page("usage-sessions", "Sessions", "threads", Permission.VIEW_USAGE, under="usage-session"),
+    Page("billing", "Billing", "card", Permission.VIEW_BILLING, under="billing-"),
     Page("organization", "Organisation", "people", Permission.VIEW_MEMBERS, under="organization-"),
 )
 

@@ -1,8 +1,11 @@
 """The pages' work beside the requests."""
 
 from smtplib import SMTPException
+from typing import Any
 
 from celery import shared_task
+
+NOTICE_SECONDS = 15
 
 
 @shared_task(
@@ -16,3 +19,19 @@ def send_mail(to: list[str], subject: str, text: str) -> None:
     from adminui.mail import message
 
     message(to, subject, text).send()
+
+
+@shared_task(name="adminui.send_billing_notices")
+def send_billing_notices() -> None:
+    from adminui.billing_mail import send_notices
+
+    send_notices()
+
+
+BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
+    "adminui.send_billing_notices": {
+        "task": "adminui.send_billing_notices",
+        "schedule": NOTICE_SECONDS,
+        "options": {"expires": NOTICE_SECONDS},
+    },
+}

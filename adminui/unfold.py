@@ -24,6 +24,13 @@ SIDEBAR: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("Promo codes", "credits.promocode", "redeem"),
         ("Redemptions", "credits.promoredemption", "how_to_reg"),
     ),
+    "Payments": (
+        ("Top-ups", "credits.topup", "add_card"),
+        ("Disputes", "credits.paymentdispute", "gavel"),
+        ("Auto top-ups", "credits.autotopup", "autorenew"),
+        ("Billing accounts", "credits.billingaccount", "contact_page"),
+        ("Stripe events", "credits.stripeevent", "webhook"),
+    ),
     "Routing": (
         ("Providers", "providers.provider", "dns"),
         ("Provider status", "credits.targetrollup", "vital_signs"),

@@ -3,7 +3,7 @@ from django.urls import path
 from django.views.generic import RedirectView
 
 from adminui.api.app import api
-from adminui.views import connect, credits, home, keys, organization, usage
+from adminui.views import billing, connect, credits, home, keys, organization, usage
 
 
 class Favicon(RedirectView):
@@ -37,6 +37,14 @@ urlpatterns = [
     path("organization/log/", organization.log, name="organization-log"),
     path("organizations/new/", organization.create, name="organizations-new"),
     path("invitations/<str:token>/", organization.accept, name="invitation"),
+    path("billing/", billing.page, name="billing"),
+    path("billing/buy/", billing.buy, name="billing-buy"),
+    path("billing/top-ups/<int:top_up_id>/", billing.top_up, name="billing-top-up"),
+    path("billing/top-ups/<int:top_up_id>/status/", billing.top_up_status, name="billing-top-up-status"),
+    path("billing/portal/", billing.portal, name="billing-portal"),
+    path("billing/portal/<str:name>/", billing.portal_wait, name="billing-portal-wait"),
+    path("billing/auto/", billing.change_auto, name="billing-auto"),
+    path("billing/low-balance/", billing.change_low_balance, name="billing-low-balance"),
     path("redeem/", credits.redeem, name="redeem"),
     path("api/v1/", api.urls),
     path("favicon.ico", Favicon.as_view(), name="favicon"),

@@ -6,7 +6,7 @@ wrong setting stops with one clear line.
 """
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -16,6 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 from accounts.types import Limits
 from credits.errors import InvalidAmount
 from credits.money import usd_to_nanos
+from credits.payments.amounts import Terms
 
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"0", "false", "no", "off", ""}
@@ -76,7 +77,7 @@ def env_usd(name: str, default: str) -> int:
 
 def limits(prefix: str) -> Limits:
     """From `<prefix>_REQUESTS`, `_TOKENS`, `_INPUT_TOKENS`, `_OUTPUT_TOKENS` (per minute) and `_CONCURRENCY`."""
-    return Limits(**{field.name: env_int(f"{prefix}_{field.name.upper()}", 0) for field in fields(Limits)})
+    return Limits(**{each.name: env_int(f"{prefix}_{each.name.upper()}", 0) for each in fields(Limits)})
 
 
 def env_basis_points(name: str, default: str) -> int:
@@ -127,6 +128,47 @@ def search_engine(name: str, url: str, key: str) -> tuple[str, str, str]:
     if not (key.isascii() and key.isprintable()):
         raise ImproperlyConfigured("CCM_SEARCH_KEY holds a character that no key has.")
     return name, url, key
+
+
+@dataclass(frozen=True, slots=True)
+class Stripe:
+    """How Stripe is spoken to. `api_base` is "" for Stripe itself; only the demo has another (`demo_stripe`)."""
+
+    secret_key: str = field(default="", repr=False)
+    webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
+    automatic_tax: bool = False
+    api_base: str = ""
+
+
+def stripe(*, demo: bool) -> Stripe:
+    """The operator's Stripe account, else in the demo the one that `make run` plays (`DEMO_STRIPE_*`)."""
+    key, secrets = env_secret("STRIPE_SECRET_KEY", ""), env_secret("STRIPE_WEBHOOK_SECRET", "")
+    tax = env_bool("STRIPE_AUTOMATIC_TAX", default=False)
+    if not key and demo and env_str("DEMO_STRIPE_URL"):
+        url = env_str("DEMO_STRIPE_URL")
+        return Stripe(env_secret("DEMO_STRIPE_KEY"), (env_secret("DEMO_STRIPE_SECRET"),), tax, url)
+    webhook_secrets = tuple(part.strip() for part in secrets.split(",") if part.strip())
+    if key and not key.startswith(("sk_", "rk_")):
+        raise ImproperlyConfigured("STRIPE_SECRET_KEY must begin with sk_ or rk_: it is the secret key that is needed.")
+    if len(webhook_secrets) > 2 or any(not secret.startswith("whsec_") for secret in webhook_secrets):
+        raise ImproperlyConfigured("STRIPE_WEBHOOK_SECRET must be one or two secrets that begin with whsec_, by comma.")
+    if bool(key) != bool(webhook_secrets):
+        missing = "STRIPE_WEBHOOK_SECRET" if key else "STRIPE_SECRET_KEY"
+        raise ImproperlyConfigured(f"{missing} is missing: payments need both.")
+    return Stripe(key, webhook_secrets, tax)
+
+
+def top_up_terms() -> Terms:
+    """What customers may buy and at which fee."""
+    terms = Terms(
+        minimum=env_usd("CCM_TOP_UP_MIN_USD", "5"),
+        maximum=env_usd("CCM_TOP_UP_MAX_USD", "5000"),
+        fee_basis_points=env_basis_points("CCM_TOP_UP_FEE_PERCENT", "5"),
+        fee_minimum=env_usd("CCM_TOP_UP_FEE_MIN_USD", "0.50"),
+    )
+    if not 0 < terms.minimum <= terms.maximum:
+        raise ImproperlyConfigured("CCM_TOP_UP_MIN_USD must be above zero and at most CCM_TOP_UP_MAX_USD.")
+    return terms
 
 
 def database(url: str, sqlite_file: Path) -> dict[str, object]:

@@ -22,6 +22,8 @@ from ccm_site.env import (
     mail,
     search_engine,
     social_log_ins,
+    stripe,
+    top_up_terms,
 )
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -238,6 +240,9 @@ METRICS_TOKEN = env_secret("CCM_METRICS_TOKEN", "")
 SEARCH_BACKEND, SEARCH_URL, SEARCH_KEY = search_engine(
     env_str("CCM_SEARCH_BACKEND"), env_str("CCM_SEARCH_URL"), env_secret("CCM_SEARCH_KEY", "")
 )
+
+STRIPE = stripe(demo=DEMO)
+TOP_UP_TERMS = top_up_terms()
 
 LOG_LEVEL = env_str("LOG_LEVEL", "INFO").upper()
 if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR"}:

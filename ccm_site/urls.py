@@ -3,6 +3,7 @@ from django.contrib import admin
 from django.urls import include, path
 
 import ccm_site.celery  # noqa: F401 - so that tasks which a page starts go to the configured broker
+from credits.payments.views import webhook
 
 # Here, not at start-up: a process that only serves `/v1` never loads the pages.
 admin.autodiscover()
@@ -12,5 +13,6 @@ admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-a
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("account/", include("allauth.urls")),
+    path("webhooks/stripe", webhook, name="stripe-webhook"),
     path("", include("adminui.urls")),
 ]

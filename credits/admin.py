@@ -20,7 +20,7 @@ from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 
 from accounts.models import User
-from credits import budget_admin, corrections, promo_admin, tasks
+from credits import budget_admin, corrections, payment_admin, promo_admin, tasks
 from credits.admin_forms import ReadOnly, UsdField, action_page, new_key
 from credits.correction_admin import ProposesAdjustments, RefundsRequests, WritesHoldsOff
 from credits.correction_models import Adjustment
@@ -44,7 +44,7 @@ from credits.usage.types import Span, Sums
 
 OVERVIEW_DAYS = 30
 
-__all__ = ["budget_admin", "promo_admin"]  # Django looks for an app's pages here
+__all__ = ["budget_admin", "payment_admin", "promo_admin"]  # Django looks for an app's pages here
 
 
 class GrantForm(forms.Form):

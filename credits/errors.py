@@ -15,6 +15,9 @@ CreditsError
 ├── PromoCodeRefused     a promo code is unknown, not valid now, used up or redeemed before
 ├── CorrectionRefused    a refund, adjustment or write-off that is more than there is, or was decided before
 ├── SamePerson           an adjustment is decided by somebody else than whoever proposed it
+├── PaymentRefused       Stripe says no: a declined card, or something it does not do
+├── PaymentsUnavailable  Stripe cannot be reached or has no answer: try again
+├── PaymentsOff          no Stripe account is configured
 └── LedgerDrift          the ledger contradicts itself: nothing was written
 """
 
@@ -124,6 +127,29 @@ class CorrectionRefused(CreditsError):
 class SamePerson(CreditsError):
     status = 403
     code = "same_person"
+
+
+class PaymentRefused(CreditsError):
+    """`code` is Stripe's (for a card, why it was declined); `str()` a sentence for the customer. `confirm_url` is
+    where the customer can confirm the payment, "" where that is of no use."""
+
+    status = 402
+
+    def __init__(self, code: str, sentence: str, confirm_url: str = "") -> None:
+        super().__init__(sentence)
+        self.code = code or "payment_refused"
+        self.confirm_url = confirm_url
+
+
+class PaymentsUnavailable(CreditsError):
+    status = 503
+    code = "payments_unavailable"
+    retryable = True
+
+
+class PaymentsOff(CreditsError):
+    status = 503
+    code = "payments_off"
 
 
 class LedgerDrift(CreditsError):

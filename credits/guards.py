@@ -1,6 +1,6 @@
 """What the database itself refuses beyond the CHECKs and unique keys of `models.py`, on either vendor:
 triggers that keep the journal append-only, what a row was made with unchanged, the state machines of
-holds and adjustments one-way, refunds within what was charged, and usage records until they are
+holds, adjustments and payments one-way, refunds within what was charged, and usage records until they are
 archived. And the platform's ledger accounts, which are always there.
 
 Installed after every `migrate` rather than in a migration: SQLite loses a table's triggers when
@@ -21,19 +21,21 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
 from credits.models import PLATFORM_KINDS, HoldState, LedgerAccount
+from credits.payments.models import DisputeState, RefundState, TopUpState
 
 PREFIX = "credits_"
 
 APPEND_ONLY = (
     "credits_transfer", "credits_lotconsumption", "credits_pricesnapshot", "credits_ledgeraccount",
     "credits_reconciliationrun", "credits_reconciliationcheckpoint", "credits_lotreopening", "credits_correction",
-    "credits_promoredemption", "credits_holdwriteoff",
+    "credits_promoredemption", "credits_holdwriteoff", "credits_balancetransaction",
 )  # fmt: skip
 """Rows that are never changed nor deleted."""
 
 KEPT = (
     "credits_hold", "credits_wallet", "credits_creditlot", "credits_adjustment", "credits_promocode",
-    "credits_usagearchive",
+    "credits_usagearchive", "credits_topup", "credits_paymentrefund", "credits_paymentdispute", "credits_stripeevent",
+    "credits_billingaccount",
 )  # fmt: skip
 """Rows that change, but are never deleted."""
 
@@ -42,6 +44,24 @@ EDGES: dict[str, tuple[str, ...]] = {
     HoldState.DISPATCHED: (HoldState.CAPTURED, HoldState.VOIDED, HoldState.NEEDS_SETTLEMENT),
     HoldState.NEEDS_SETTLEMENT: (HoldState.CAPTURED, HoldState.VOIDED, HoldState.WRITTEN_OFF),
 }
+PAYMENT_EDGES: dict[str, dict[str, tuple[str, ...]]] = {
+    "credits_topup": {
+        TopUpState.CREATED: (TopUpState.PROCESSING, TopUpState.SUCCEEDED, TopUpState.FAILED, TopUpState.CANCELED),
+        TopUpState.PROCESSING: (TopUpState.SUCCEEDED, TopUpState.FAILED, TopUpState.CANCELED),
+        TopUpState.FAILED: (TopUpState.SUCCEEDED, TopUpState.CANCELED),
+        TopUpState.CANCELED: (TopUpState.SUCCEEDED,),
+    },
+    "credits_paymentrefund": {
+        RefundState.REQUESTED: (RefundState.PENDING, RefundState.SUCCEEDED, RefundState.FAILED, RefundState.CANCELED),
+        RefundState.PENDING: (RefundState.SUCCEEDED, RefundState.FAILED, RefundState.CANCELED),
+        RefundState.SUCCEEDED: (RefundState.FAILED, RefundState.CANCELED),
+    },
+    "credits_paymentdispute": {
+        DisputeState.OPEN: (DisputeState.WITHDRAWN, DisputeState.WON, DisputeState.LOST, DisputeState.CLOSED),
+        DisputeState.WITHDRAWN: (DisputeState.WON, DisputeState.LOST),
+    },
+}
+"""Table -> state -> the states that may follow. What customers paid is credited whatever was thought before."""
 FIXED: dict[str, tuple[str, ...]] = {
     "credits_hold": (
         "id", "wallet_id", "api_key_id", "amount", "price_snapshot_id", "model", "input_tokens", "max_tokens",
@@ -59,6 +79,14 @@ FIXED: dict[str, tuple[str, ...]] = {
     "credits_usagearchive": (
         "id", "organization_id", "starts_at", "ends_at", "path", "records", "charge", "sha256", "created_at",
     ),
+    "credits_topup": ("id", "organization_id", "kind", "amount", "fee", "key", "created_by_id", "created_at"),
+    "credits_paymentrefund": (
+        "id", "top_up_id", "amount", "credit", "fee", "tax", "from_wallet", "from_debt", "reason", "created_by_id",
+        "created_at",
+    ),
+    "credits_paymentdispute": ("id", "top_up_id", "kind", "created_at"),
+    "credits_stripeevent": ("id", "type", "object_id", "payload", "source", "created_at", "received_at"),
+    "credits_billingaccount": ("organization_id", "created_at"),
 }  # fmt: skip
 """Table -> what a row was made with and keeps."""
 
@@ -100,9 +128,11 @@ def _one_of(column: str, words: Iterable[str]) -> str:
 
 
 _FINISHED = f"NOT {_one_of('OLD.state', EDGES)}"
-_ILLEGAL_EDGE = "NEW.state <> OLD.state AND NOT ({})".format(
-    " OR ".join(f"(OLD.state = '{old}' AND {_one_of('NEW.state', new)})" for old, new in EDGES.items())
-)
+
+
+def _illegal(edges: dict[str, tuple[str, ...]]) -> str:
+    allowed = " OR ".join(f"(OLD.state = '{old}' AND {_one_of('NEW.state', new)})" for old, new in edges.items())
+    return f"NEW.state <> OLD.state AND NOT ({allowed})"
 
 
 def guards(vendor: str) -> list[Guard]:
@@ -114,9 +144,18 @@ def guards(vendor: str) -> list[Guard]:
         *(Guard(f"{table}_no_delete", table, "DELETE") for table in (*APPEND_ONLY, *KEPT)),
         Guard("credits_usagerecord_kept", "credits_usagerecord", "DELETE", _NOT_ARCHIVED, reads=True),
         Guard("credits_correction_limit", "credits_correction", "INSERT", _ABOVE_THE_CHARGE, reads=True),
-        Guard("credits_hold_edges", "credits_hold", "UPDATE", f"{_FINISHED} OR {_ILLEGAL_EDGE}"),
+        Guard("credits_hold_edges", "credits_hold", "UPDATE", f"{_FINISHED} OR {_illegal(EDGES)}"),
         Guard("credits_adjustment_edges", "credits_adjustment", "UPDATE", "OLD.state <> 'proposed'"),
         Guard("credits_promocode_count", "credits_promocode", "UPDATE OF redeemed", "NEW.redeemed < OLD.redeemed"),
+        *(Guard(f"{table}_edges", table, "UPDATE OF state", _illegal(edges)) for table, edges in PAYMENT_EDGES.items()),
+        Guard(
+            "credits_topup_as_paid",
+            "credits_topup",
+            "UPDATE OF tax, paid_at, payment_intent",
+            "OLD.state = 'succeeded' AND (NEW.tax <> OLD.tax OR NEW.paid_at <> OLD.paid_at "
+            "OR NEW.payment_intent <> OLD.payment_intent)",
+        ),
+        Guard("credits_stripeevent_handled", "credits_stripeevent", "UPDATE", "OLD.handled_at IS NOT NULL"),
         Guard("credits_usagearchive_ended", "credits_usagearchive", "UPDATE", "OLD.deleted_at IS NOT NULL"),
         *(
             Guard(

@@ -136,6 +136,134 @@ def adjusted(
     return Posting(debit, credit, amount, code, key, key, None, reason, by)
 
 
+class Clearing(NamedTuple):
+    """Ids of the platform's accounts that payments go through."""
+
+    stripe: int
+    fees: int
+    tax: int
+    reserve: int
+
+
+def topped_up(
+    top_up_id: int, clearing: Clearing, accounts: TenantAccounts, *, credit: int, fee: int, tax: int, by: int | None
+) -> list[Posting]:
+    """A paid top-up: the credits, what the customer paid towards fees, and tax. The credits come first."""
+    group = f"topup:{top_up_id}"
+    parts = (
+        (accounts.wallet, credit, TransferCode.TOP_UP, f"{group}:credit"),
+        (clearing.fees, fee, TransferCode.FEE, f"{group}:fee"),
+        (clearing.tax, tax, TransferCode.TAX, f"{group}:tax"),
+    )
+    return [
+        Posting(clearing.stripe, account, amount, code, key, group, None, "", by)
+        for account, amount, code, key in parts
+        if amount
+    ]
+
+
+def stripe_fee(transaction_id: str, clearing: Clearing, amount: int) -> Posting:
+    """What Stripe kept of a balance transaction, or (`amount` below zero) gave back."""
+    key = f"stripe_fee:{transaction_id}"
+    debit, credit = (clearing.fees, clearing.stripe) if amount > 0 else (clearing.stripe, clearing.fees)
+    return Posting(debit, credit, abs(amount), TransferCode.STRIPE_FEE, key, key)
+
+
+class Returned(NamedTuple):
+    """Money of a top-up that goes back: credits that were left, credits that were spent, the fee's and tax's parts."""
+
+    from_wallet: int
+    from_debt: int
+    fee: int
+    tax: int
+
+
+def refunded(
+    refund_id: str, clearing: Clearing, accounts: TenantAccounts, parts: Returned, *, reason: str = "", by: int | None
+) -> list[Posting]:
+    """A payment that goes back to the customer. What comes out of the wallet has the group as its key."""
+    group = f"refund:{refund_id}"
+    rows = (
+        (accounts.wallet, parts.from_wallet, group),
+        (accounts.receivable, parts.from_debt, f"{group}:debt"),
+        (clearing.fees, parts.fee, f"{group}:fee"),
+        (clearing.tax, parts.tax, f"{group}:tax"),
+    )
+    return [
+        Posting(account, clearing.stripe, amount, TransferCode.REFUND, key, group, None, reason, by)
+        for account, amount, key in rows
+        if amount
+    ]
+
+
+def refund_failed(refund_id: str, clearing: Clearing, parts: Returned) -> list[Posting]:
+    """The fee's and tax's parts come back; what was the customer's does so by `given_back`."""
+    group = f"refund:{refund_id}"
+    rows = ((clearing.fees, parts.fee, "fee"), (clearing.tax, parts.tax, "tax"))
+    return [
+        Posting(clearing.stripe, account, amount, TransferCode.REFUND, f"{group}:failed:{name}", group)
+        for account, amount, name in rows
+        if amount
+    ]
+
+
+def disputed(dispute_id: str, clearing: Clearing, accounts: TenantAccounts, parts: Returned) -> list[Posting]:
+    """The bank took the payment back: out of the clearing into the reserve, and the credits after it."""
+    group = f"dispute:{dispute_id}"
+    rows = (
+        (clearing.reserve, clearing.stripe, sum(parts), f"{group}:withdraw"),
+        (accounts.wallet, clearing.reserve, parts.from_wallet, group),
+        (accounts.receivable, clearing.reserve, parts.from_debt, f"{group}:debt"),
+    )
+    return [
+        Posting(debit, credit, amount, TransferCode.DISPUTE, key, group)
+        for debit, credit, amount, key in rows
+        if amount
+    ]
+
+
+def dispute_won(dispute_id: str, clearing: Clearing, amount: int) -> Posting:
+    """The payment is back in the clearing; the credits come back by `given_back`."""
+    group = f"dispute:{dispute_id}"
+    return Posting(clearing.stripe, clearing.reserve, amount, TransferCode.DISPUTE, f"{group}:reinstate", group)
+
+
+def dispute_lost(dispute_id: str, clearing: Clearing, parts: Returned) -> list[Posting]:
+    """What the reserve still holds is ours to bear: the fee's part, and tax that is no longer owed."""
+    group = f"dispute:{dispute_id}"
+    rows = ((clearing.fees, parts.fee, "fee"), (clearing.tax, parts.tax, "tax"))
+    return [
+        Posting(account, clearing.reserve, amount, TransferCode.DISPUTE, f"{group}:writeoff:{name}", group)
+        for account, amount, name in rows
+        if amount
+    ]
+
+
+class GivenBack(NamedTuple):
+    """Credits that had been taken back and return: into the lots they came from, off the debt, as new credits."""
+
+    reopened: Posting | None
+    debt_cancelled: Posting | None
+    credited: Posting | None
+
+
+def given_back(
+    group: str, source: int, accounts: TenantAccounts, code: TransferCode, *,
+    reopened: int, cancelled: int, credited: int,
+) -> GivenBack:  # fmt: skip
+    """`group` is that of what is taken back; what comes back is an event of its own."""
+    back = f"{group}:back"
+
+    def posting(name: str, credit: int, amount: int) -> Posting | None:
+        return Posting(source, credit, amount, code, f"{back}:{name}", back) if amount else None
+
+    return GivenBack(
+        posting("lots", accounts.wallet, reopened),
+        posting("debt", accounts.receivable, cancelled),
+        posting("credit", accounts.wallet, credited),
+    )
+
+
 def consume(lots: Sequence[Lot], key: str, amount: int) -> list[Consumption]:
     """Take `amount` nanos out of `lots`, in order, for the transfer `key`.
 

@@ -17,6 +17,15 @@ import credits.correction_models  # noqa: F401 - Django looks for an app's model
 from accounts.models import ApiKey, Organization
 from credits import tiers, types
 from credits.budgets import WINDOWS
+from credits.payments.models import AutoTopUp as AutoTopUp  # noqa: PLC0414 - Django finds an app's models here
+from credits.payments.models import BalanceTransaction as BalanceTransaction  # noqa: PLC0414
+from credits.payments.models import BillingAccount as BillingAccount  # noqa: PLC0414
+from credits.payments.models import BillingNotice as BillingNotice  # noqa: PLC0414
+from credits.payments.models import PaymentDispute as PaymentDispute  # noqa: PLC0414
+from credits.payments.models import PaymentRefund as PaymentRefund  # noqa: PLC0414
+from credits.payments.models import StripeEvent as StripeEvent  # noqa: PLC0414
+from credits.payments.models import StripeProgress as StripeProgress  # noqa: PLC0414
+from credits.payments.models import TopUp as TopUp  # noqa: PLC0414
 from credits.usage.models import PlatformDay as PlatformDay  # noqa: PLC0414 - Django finds an app's models here
 from credits.usage.models import RollupPeriod as RollupPeriod  # noqa: PLC0414
 from credits.usage.models import RollupProgress as RollupProgress  # noqa: PLC0414
@@ -128,6 +137,12 @@ class TransferCode(models.TextChoices):
     CORRECT = "correct", "Correction"
     ADJUST = "adjust", "Adjustment"
     WRITE_OFF = "write_off", "Debt written off"
+    TOP_UP = "top_up", "Top-up"
+    TAX = "tax", "Tax"
+    FEE = "fee", "Fee"
+    STRIPE_FEE = "stripe_fee", "Stripe's fee"
+    REFUND = "refund", "Payment refunded"
+    DISPUTE = "dispute", "Payment disputed"
 
 
 class Transfer(models.Model):

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from credits import services
 from credits.explanations import forget_before
+from credits.payments.tasks import BEAT_SCHEDULE as OF_PAYMENTS
 from credits.reconcile import reconcile as run_reconciliation
 from credits.usage import agreement, archive, rollups, targets
 from credits.usage.reading import snapshot_cursor
@@ -107,4 +108,5 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": crontab(hour=3, minute=17, day_of_week="sun"),
         "kwargs": {"full": True},
     },
+    **OF_PAYMENTS,
 }

@@ -11,7 +11,15 @@ from pathlib import Path
 
 from ccm_site.supervisor.banner import banner
 from ccm_site.supervisor.children import Child, GaveUp, Supervisor, rotate
-from ccm_site.supervisor.installation import CannotStart, Installation, data_dir_of, lock, prepare, require_free_port
+from ccm_site.supervisor.installation import (
+    CannotStart,
+    Installation,
+    data_dir_of,
+    lock,
+    plays_stripe,
+    prepare,
+    require_free_port,
+)
 from ccm_site.supervisor.processes import die_with_parent, interrupted
 from ccm_site.supervisor.valkey import valkey_command
 
@@ -91,7 +99,9 @@ def children_of(installation: Installation) -> list[Child]:
     )
     if installation.workers > 1:
         web.metrics_dir = installation.data_dir / "metrics"
+    stand_in = Child("stripe", [python, "-m", "ccm_site.demo_stripe"], installation.logs / "stripe.log", stop_seconds=2)
     return [
+        *([stand_in] if plays_stripe(installation.environment) else []),
         Child("worker", worker, installation.logs / "worker.log", stop_seconds=20),
         Child("beat", beat, installation.logs / "beat.log"),
         web,

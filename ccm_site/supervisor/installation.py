@@ -71,10 +71,12 @@ def prepare(environment: Mapping[str, str], default_data_dir: Path) -> Installat
     if not environment.get("REDIS_URL"):
         complete["REDIS_URL"] = redis_url(complete.get("REDIS_URL", ""))
         valkey_port = urlsplit(complete["REDIS_URL"]).port
+    if plays_stripe({**complete, **environment}):
+        complete |= demo_stripe(complete, {**complete, **environment})
     if complete != stored:
         write_secret(data_dir / "env", "\n".join([ENV_HEADER, *(f"{k}={v}" for k, v in complete.items()), ""]))
     whole = {**complete, **environment, "CCM_DATA_DIR": str(data_dir), "PYTHONUNBUFFERED": "1"}
-    return Installation(
+    installation = Installation(
         data_dir=data_dir,
         environment=whole,
         host=whole.get("HOST") or "127.0.0.1",
@@ -82,6 +84,32 @@ def prepare(environment: Mapping[str, str], default_data_dir: Path) -> Installat
         workers=number("WORKERS", whole.get("WORKERS") or "1", 256),
         valkey_port=valkey_port,
     )
+    whole["DEMO_STRIPE_WEBHOOK"] = f"{installation.url}/webhooks/stripe"
+    return installation
+
+
+def plays_stripe(settings: Mapping[str, str]) -> bool:
+    """Whether the demo has a stand-in for Stripe: never beside a real account, never outside the demo."""
+    return settings.get("CCM_DEMO") == "1" and not (
+        settings.get("STRIPE_SECRET_KEY") or settings.get("STRIPE_SECRET_KEY_FILE")
+    )
+
+
+def demo_stripe(stored: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:
+    """The stand-in's secrets and address, kept from start to start while its port is free. Customers' browsers go
+    there too, so it has the name that CCM has."""
+    public = urlsplit(settings.get("CCM_PUBLIC_URL", "")).hostname
+    host = settings.get("HOST") or "127.0.0.1"
+    name = public or ("127.0.0.1" if host in ANY_ADDRESS else host)
+    port = urlsplit(stored.get("DEMO_STRIPE_URL", "")).port
+    if port is None or port_is_taken(host, port):
+        port = free_port()
+    shown = f"[{name}]" if ":" in name else name
+    return {
+        "DEMO_STRIPE_KEY": stored.get("DEMO_STRIPE_KEY") or f"sk_test_{secrets.token_hex(16)}",
+        "DEMO_STRIPE_SECRET": stored.get("DEMO_STRIPE_SECRET") or f"whsec_{secrets.token_hex(16)}",
+        "DEMO_STRIPE_URL": f"http://{shown}:{port}",
+    }
 
 
 def data_dir_of(environment: Mapping[str, str], default: Path) -> Path:

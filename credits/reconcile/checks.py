@@ -1,4 +1,5 @@
-"""The ledger's invariants (design: credits/README.md). R6, R7 and R9 belong to payments and provider bills."""
+"""The ledger's invariants (design: credits/README.md). R6 and R9 are in `payments.py`; R7
+belongs to provider bills."""
 
 from datetime import timedelta
 from typing import Any

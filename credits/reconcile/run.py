@@ -12,11 +12,12 @@ from credits.models import ReconciliationRun
 from credits.reconcile import (
     checkpoints,
     checks,  # registers them
+    payments,
 )
 from credits.reconcile.findings import CHECKS, Finding
 from credits.reconcile.reading import NOTHING, Reading, Verified, settled_transfers, snapshot
 
-__all__ = ["checks", "reconcile", "run_checks"]
+__all__ = ["checks", "payments", "reconcile", "run_checks"]
 
 log = structlog.get_logger("ccm.reconcile")
 

@@ -21,7 +21,9 @@ class Case:
     reason: str = ""
 
 
-PAYMENTS = "there are no payments yet; STRIPE_SECRET_KEY is reserved"
+WEBHOOKS = "credits/payments/test_webhooks.py"
+PAYMENT_REFUNDS = "credits/payments/test_refunds.py"
+TOP_UPS = "credits/payments/test_top_ups.py"
 SIGN_UP = "customers cannot sign themselves up yet"
 
 CRASH = "gateway/test_crash.py"
@@ -88,9 +90,15 @@ EDGE_CASES = [
         f"{PROCESS_RACES}::test_two_processes_hold_and_settle_the_same_requests_once"),
         "clients cannot name their requests yet (Idempotency-Key): the gateway draws every id, so a request "
         "that a client sends twice is two requests"),
-    Case("duplicate and reordered webhooks", (), PAYMENTS),
-    Case("a refund after the credits were spent", (), PAYMENTS),
-    Case("a dispute", (f"{WRITER}::test_a_frozen_wallet_holds_nothing",), PAYMENTS),
+    Case("duplicate and reordered webhooks", (f"{WEBHOOKS}::"
+        "test_every_order_and_repetition_of_a_top_ups_and_its_refunds_events_ends_in_the_same_ledger",
+        f"{WEBHOOKS}::test_every_order_of_a_disputes_events_ends_in_the_same_ledger",
+        f"{WEBHOOKS}::test_a_forged_or_late_event_is_refused_and_changes_nothing")),
+    Case("a refund after the credits were spent", (f"{PAYMENT_REFUNDS}::"
+        "test_a_refund_at_stripe_of_spent_credits_becomes_debt_and_is_forgiven_when_it_fails",
+        f"{PAYMENT_REFUNDS}::test_what_was_spent_is_not_refunded_by_an_operator")),
+    Case("a dispute", (f"{WRITER}::test_a_frozen_wallet_holds_nothing",
+        f"{PAYMENT_REFUNDS}::test_a_dispute_freezes_and_when_lost_leaves_what_was_spent_as_debt")),
     Case("the order and expiry of promotions", (f"{WRITER}::test_lots_are_used_up_in_the_designed_order",
         f"{WRITER}::test_a_priority_comes_before_everything_else",
         f"{EXPIRY}::test_lots_are_used_by_priority_then_expiry_then_kind_then_age",
@@ -101,7 +109,8 @@ EDGE_CASES = [
         f"{RACES}::test_refunds_at_once_never_exceed_the_charge")),
     Case("rounding", (f"{MONEY}::test_a_request_is_rounded_up_once",
         f"{MONEY}::test_charges_never_fall_with_more_tokens_and_add_up_within_a_nano")),
-    Case("tax-inclusive prices, a changed VAT id", (), PAYMENTS),
+    Case("tax-inclusive prices, a changed VAT id", (
+        f"{TOP_UPS}::test_tax_is_what_stripe_reckoned_when_it_was_paid_and_never_changes",)),
     Case("abuse of free credits", (), SIGN_UP),
     Case("a leaked key", (f"{ERRORS}::test_a_revoked_key_is_refused_at_once",
         f"{RACES}::test_once_a_key_is_revoked_nothing_is_held_with_it",

@@ -17,6 +17,15 @@ from credits.budgets import WINDOWS
 from credits.correction_models import AdjustmentKind
 from credits.key_budgets import set_key_budget
 from credits.models import CreditLot, Hold, LedgerAccount, LotConsumption, PriceSnapshot, UsageArchive, UsageRecord
+from credits.payments.models import (
+    AutoTopUp,
+    BalanceTransaction,
+    BillingAccount,
+    PaymentDispute,
+    PaymentRefund,
+    StripeEvent,
+    TopUp,
+)
 from credits.reconcile import reconcile
 from credits.types import MeterReading, SettleRequest
 from credits.usage import rollups
@@ -69,7 +78,26 @@ def everything(used: Tenant) -> Tenant:
             organization_id=used.organization_id, starts_at=starts_at, ends_at=datetime(2020, month + 1, 1, tzinfo=UTC),
             path=f"p{month}", records=1, charge=0, sha256="0" * 64, deleted_at=deleted_at,
         )  # fmt: skip
+    payments_of(used.organization_id)
     return used
+
+
+def payments_of(organization_id: int) -> None:
+    """One of every table of payments, the rows that attacks aim at first."""
+    BillingAccount.objects.create(organization_id=organization_id, customer="cus_1")
+    AutoTopUp.objects.create(organization_id=organization_id, threshold=1, amount=1, monthly_cap=1)
+    now = timezone.now()
+    paid = TopUp.objects.create(
+        organization_id=organization_id, kind="manual", state="succeeded", amount=100, fee=1, key="paid", paid_at=now,
+        checkout_session="cs_1", invoice="in_1", payment_intent="pi_1", charge="ch_1",
+    )  # fmt: skip
+    TopUp.objects.create(organization_id=organization_id, kind="auto", amount=100, key="waiting")
+    parts = {"amount": 10, "credit": 9, "fee": 1, "tax": 0, "from_wallet": 5, "from_debt": 4}
+    PaymentRefund.objects.create(id="r", top_up=paid, stripe_id="re_1", state="failed", **parts)
+    PaymentDispute.objects.create(id="dp_1", top_up=paid, kind="dispute", state="won", **parts)
+    for name, handled_at in (("evt_1", now), ("evt_2", None)):
+        StripeEvent.objects.create(id=name, type="t", object_id="o", created_at=now, handled_at=handled_at)
+    BalanceTransaction.objects.create(id="txn_1", type="payout", amount=1, fee=0, created_at=now)
 
 
 def refusal(sql: str, *params: object) -> str:
@@ -144,6 +172,15 @@ CHECK_ATTACKS: dict[str, str | Callable[[], str]] = {
     "credits_archive_counts": "UPDATE credits_usagearchive SET records = -1",
     "credits_archive_span": "UPDATE credits_usagearchive SET ends_at = starts_at",
     "credits_budget_counters": "UPDATE credits_keybudget SET held = -1",
+    "credits_billing_low_balance": "UPDATE credits_billingaccount SET low_balance = -1",
+    "credits_autotopup_amounts": "UPDATE credits_autotopup SET monthly_cap = amount - 1, threshold = 0",
+    "credits_topup_amounts": "UPDATE credits_topup SET fee = -1",
+    "credits_topup_kind": "UPDATE credits_topup SET kind = 'gift'",
+    "credits_topup_paid": "UPDATE credits_topup SET paid_at = NULL WHERE state = 'succeeded'",
+    "credits_paymentrefund_parts": "UPDATE credits_paymentrefund SET from_debt = from_debt + 1",
+    "credits_paymentrefund_state": "UPDATE credits_paymentrefund SET state = 'nonsense'",
+    "credits_paymentdispute_parts": "UPDATE credits_paymentdispute SET fee = fee + 1",
+    "credits_paymentdispute_state": "UPDATE credits_paymentdispute SET state = 'nonsense'",
     **{f"credits_budget_{window}": f"UPDATE credits_keybudget SET limit_{window} = -1" for window in WINDOWS},
 }
 
@@ -196,6 +233,28 @@ UNIQUE_ATTACKS: dict[tuple[str, tuple[str, ...]], Callable[[], str]] = {
 }
 
 
+def another_top_up(**kept: str) -> Callable[[], str]:
+    """A copy of the paid top-up that shares with it only what is in `kept`."""
+    own = {"key": "'k'", "checkout_session": "NULL", "invoice": "NULL", "payment_intent": "'pi_2'", "charge": "NULL"}
+    return lambda: copied("credits_topup", **{name: f'"{name}"' if name in kept else sql for name, sql in own.items()})
+
+
+UNIQUE_ATTACKS |= {
+    ("credits_topup", (name,)): another_top_up(**{name: ""})
+    for name in ("key", "checkout_session", "invoice", "payment_intent", "charge")
+}
+UNIQUE_ATTACKS |= {
+    ("credits_topup", ("organization_id",)): lambda: copied(
+        "credits_topup", key="'k'", checkout_session="NULL", invoice="NULL", payment_intent="NULL", charge="NULL",
+        kind="'auto'", state="'created'", paid_at="NULL",
+    ),
+    ("credits_billingaccount", ("customer",)): lambda: copied(
+        "credits_billingaccount", organization_id="organization_id + 1000"
+    ),
+    ("credits_paymentrefund", ("stripe_id",)): lambda: copied("credits_paymentrefund", id="'another'"),
+}  # fmt: skip
+
+
 def account(where: str) -> str:
     return (
         "INSERT INTO credits_ledgeraccount (kind, organization_id) "
@@ -220,6 +279,17 @@ def trigger_attacks() -> dict[str, str]:
         "credits_adjustment_fixed": "UPDATE credits_adjustment SET reason = 'x' WHERE state = 'proposed'",
         "credits_promocode_count": "UPDATE credits_promocode SET redeemed = 0",
         "credits_promocode_fixed": "UPDATE credits_promocode SET amount = amount + 1",
+        "credits_topup_edges": "UPDATE credits_topup SET state = 'failed', paid_at = NULL WHERE state = 'succeeded'",
+        "credits_topup_fixed": "UPDATE credits_topup SET amount = amount + 1 WHERE state = 'succeeded'",
+        "credits_topup_as_paid": "UPDATE credits_topup SET tax = tax + 1 WHERE state = 'succeeded'",
+        "credits_paymentrefund_edges": "UPDATE credits_paymentrefund SET state = 'pending'",
+        "credits_paymentrefund_fixed": "UPDATE credits_paymentrefund SET reason = 'x'",
+        "credits_paymentdispute_edges": "UPDATE credits_paymentdispute SET state = 'open'",
+        "credits_paymentdispute_fixed": "UPDATE credits_paymentdispute SET kind = 'warning'",
+        "credits_stripeevent_handled": "UPDATE credits_stripeevent SET outcome = 'x' WHERE handled_at IS NOT NULL",
+        "credits_stripeevent_fixed": "UPDATE credits_stripeevent SET type = 'x' WHERE handled_at IS NULL",
+        "credits_billingaccount_fixed": "UPDATE credits_billingaccount SET created_at = '2020-01-01 00:00:00'",
+        "credits_balancetransaction_no_update": "UPDATE credits_balancetransaction SET amount = amount + 1",
         "credits_usagearchive_ended": "UPDATE credits_usagearchive SET deleted_at = NULL",
         "credits_usagearchive_fixed": "UPDATE credits_usagearchive SET records = 7 WHERE deleted_at IS NULL",
         "credits_lotreopening_no_update": "UPDATE credits_lotreopening SET amount = amount + 1",
@@ -244,6 +314,7 @@ def trigger_attacks() -> dict[str, str]:
         "credits_wallet": "posted = 0",
         "credits_promocode": "code = 'UNUSED'",
         "credits_adjustment": "state = 'proposed'",
+        "credits_topup": "state = 'created'",
     }
     for table in (*guards.APPEND_ONLY, *guards.KEPT):
         where = f" WHERE {rows[table]}" if table in rows else ""
@@ -374,7 +445,8 @@ CHANGES = {
     "reason": "'x'", "ticket": "'x'", "key": "'x'", "code": "'OTHER'", "path": "'x'", "sha256": "'x'",
     "generated": "NOT generated", "created_by_id": "12345", "proposed_at": "'2020-01-01 00:00:00'",
     "valid_from": "'2020-01-01 00:00:00'", "starts_at": "'2019-01-01 00:00:00'", "ends_at": "'2021-01-01 00:00:00'",
-    "created_at": "'2020-01-01 00:00:00'", "context": "'{\"a\": 1}'", "refundable": "NOT refundable",
+    "created_at": "'2020-01-01 00:00:00'", "received_at": "'2020-01-01 00:00:00'", "type": "'x'", "object_id": "'x'",
+    "payload": "'{\"a\": 1}'", "source": "'poll'", "context": "'{\"a\": 1}'", "refundable": "NOT refundable",
 }  # fmt: skip
 
 
@@ -384,11 +456,12 @@ CHANGES = {
 def test_what_a_row_was_made_with_never_changes(everything: Tenant, table: str, column: str):
     rows = {
         "credits_hold": "id = 'req_dispatched'", "credits_adjustment": "state = 'proposed'",
-        "credits_usagearchive": "deleted_at IS NULL",
+        "credits_usagearchive": "deleted_at IS NULL", "credits_stripeevent": "handled_at IS NULL",
     }  # fmt: skip
     where = f" WHERE {rows[table]}" if table in rows else ""
     value = CHANGES.get(column, f"{column} + 1")
-    if column == "id" and table != "credits_hold":
+    named = {"credits_hold", "credits_paymentrefund", "credits_paymentdispute", "credits_stripeevent"}
+    if column == "id" and table not in named:
         value = "id + 1"
     assert f"{table}_fixed" in refusal(f"UPDATE {table} SET {column} = {value}{where}")
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.fakes.stripe import KEY, SECRET, FakeStripe, fake_stripe
 from tests.processes import Ccm
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
@@ -35,13 +36,43 @@ print((Path(os.environ["CCM_DATA_DIR"]) / "demo.json").read_text())
 PROMPTS = ("hello", "what is the time?", "a long story about money", "use the tool Bash", "count to ten")
 
 
+STRIPE = {"DEMO_STRIPE_KEY": KEY, "DEMO_STRIPE_SECRET": SECRET}
+BUY = """
+from accounts.models import User
+from credits.payments import topups
+from credits.payments.models import TopUp
+user = User.objects.get(email="customer@example.org")
+begun = topups.start(user.personal_organization.pk, {usd} * 10**9, key="shots{usd}", by=user)
+print(topups.advance(begun.pk).checkout_session)
+"""
+LOOK = """
+from credits.payments import topups
+from credits.payments.models import TopUp
+for top_up in TopUp.objects.all():
+    topups.look(top_up)
+"""
+
+
+def buy(ccm: Ccm, stripe: FakeStripe) -> None:
+    """The customer has bought credits twice, once with a card that was declined first, and has begun to once more."""
+    for usd, cards in ((25, ["4242424242424242"]), (50, ["4000000000000002", "4242424242424242"]), (10, [])):
+        session = ccm.python(BUY.format(usd=usd)).splitlines()[-1]
+        for card in cards:
+            stripe.pay(session, card)
+    ccm.python(LOOK)
+
+
 @contextmanager
 def demo() -> Iterator[tuple[Ccm, dict[str, dict[str, str]]]]:
     """A running CCM with the demo's log-ins, and some requests served."""
 
-    with Ccm(settings={"CCM_DEMO": "1"}) as ccm:
+    with (
+        fake_stripe() as stripe,
+        Ccm(settings={"CCM_DEMO": "1", **STRIPE, "DEMO_STRIPE_URL": stripe.stripe.origin}) as ccm,
+    ):
         known = json.loads(ccm.python(SEED))
         ccm.start()
+        buy(ccm, stripe)
         for number in range(12):
             body = {
                 "model": ("demo-sonnet", "demo-haiku", "demo-opus")[number % 3],

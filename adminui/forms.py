@@ -9,14 +9,6 @@ ROLES_EXPLAINED = (
 )
 
 
-class CreateKeyForm(forms.Form):
-    name = forms.CharField(
-        max_length=80,
-        label="Name",
-        widget=forms.TextInput(attrs={"placeholder": "e.g. laptop", "autocomplete": "off"}),
-    )
-
-
 class RedeemForm(forms.Form):
     code = forms.CharField(
         max_length=80,

@@ -191,6 +191,16 @@ def set_limits(*, owner: Organization | ApiKey, limits: Limits) -> None:
     announce(owner)
 
 
+@transaction.atomic
+def set_own_keys_only(*, organization: Organization, only: bool, by: User) -> None:
+    """Whether CCM's provider keys stay unused where the organisation has its own; requests follow at once."""
+    if Organization.objects.filter(pk=organization.pk).exclude(own_keys_only=only).update(own_keys_only=only):
+        words = "Only its own, where it has one." if only else "CCM's where its own fail."
+        audit.record(organization.pk, by, "changed which provider keys are used", "", words)
+    organization.refresh_from_db()
+    announce(organization)
+
+
 def set_allowed_models(*, key: ApiKey, names: Iterable[str]) -> None:
     """Let `key` use the models `names` only; all of them when there are none."""
     ApiKey.objects.filter(pk=key.pk).update(allowed_models=sorted(set(names)))

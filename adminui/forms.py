@@ -1,5 +1,7 @@
 """The forms on customers' pages."""
 
+from typing import Any
+
 from django import forms
 
 from accounts.roles import Role
@@ -26,3 +28,22 @@ class OrganizationForm(forms.Form):
 class InviteForm(forms.Form):
     email = forms.EmailField(label="E-mail address", widget=forms.EmailInput(attrs={"autocomplete": "off"}))
     role = forms.ChoiceField(label="Role", choices=Role.choices, initial=Role.DEVELOPER, help_text=ROLES_EXPLAINED)
+
+
+class OwnKeyForm(forms.Form):
+    """An organisation's key at a provider. What was typed as the secret is never written back to the page."""
+
+    provider = forms.ChoiceField(label="Provider")
+    label = forms.CharField(
+        max_length=80, label="Name", widget=forms.TextInput(attrs={"placeholder": "e.g. team", "autocomplete": "off"})
+    )
+    secret = forms.CharField(
+        max_length=20_000,
+        label="Its API key",
+        help_text="Or a service account’s key file. Stored encrypted, never shown again.",
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+    )
+
+    def __init__(self, *args: Any, providers: list[tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["provider"].choices = providers  # type: ignore[attr-defined]

@@ -32,6 +32,7 @@ from providers.types import Profile
 VERSIONS = 20
 MEANS = "the page Routing"
 PRICED_DAYS = 30
+EVERY_NAME = ".*"
 LEVELS = {"key": "this key", "organization": "the organisation", "platform": "CCM", "built_in": "built in"}
 
 

@@ -122,7 +122,7 @@ class MembershipInline(TabularInline):
 
 def _with_an_active_key() -> Q:
     unexpired = Q(api_keys__expires_at=None) | Q(api_keys__expires_at__gt=timezone.now())
-    return Q(api_keys__revoked_at=None) & unexpired
+    return Q(api_keys__revoked_at=None, api_keys__disabled_at=None) & unexpired
 
 
 class OrganizationAdmin(ModelAdmin):
@@ -164,7 +164,7 @@ class ApiKeyStateFilter(admin.SimpleListFilter):
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("active", "Active"), ("revoked", "Revoked"), ("expired", "Expired")]
+        return [("active", "Active"), ("disabled", "Disabled"), ("revoked", "Revoked"), ("expired", "Expired")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> QuerySet[ApiKey]:
         expired = Q(expires_at__lte=timezone.now())
@@ -172,8 +172,9 @@ class ApiKeyStateFilter(admin.SimpleListFilter):
             return queryset.exclude(revoked_at=None)
         if self.value() == "expired":
             return queryset.filter(expired, revoked_at=None)
-        if self.value() == "active":
-            return queryset.filter(revoked_at=None).exclude(expired)
+        if self.value() in {"active", "disabled"}:
+            unended = queryset.filter(revoked_at=None).exclude(expired)
+            return unended.filter(disabled_at__isnull=self.value() == "active")
         return queryset
 
 
@@ -236,11 +237,12 @@ class ApiKeyAdmin(ModelAdmin):
     def masked_key(self, key: ApiKey) -> str:
         return key.masked
 
-    @display(description="state", label={"active": "success", "revoked": "danger", "expired": "warning"})
+    @display(
+        description="state",
+        label={"active": "success", "revoked": "danger", "expired": "warning", "disabled": "warning"},
+    )
     def state(self, key: ApiKey) -> str:
-        if key.revoked_at is not None:
-            return "revoked"
-        return "active" if key.is_active else "expired"
+        return key.state
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: forms.ModelForm, change: bool) -> None:
         if change:

@@ -122,7 +122,9 @@ class Membership(models.Model):
 class ApiKey(Limited):
     """What a client sends. The key itself is shown once and never stored: only its HMAC is.
 
-    `allowed_models` are the names of the only models it may use; empty: all."""
+    `allowed_models` are the names of the only models it may use; empty: all. A management key makes and
+    changes other keys through the API, and is no use for anything that costs credits. After a rotation
+    the secret before it is good until `previous_until`."""
 
     organization = models.ForeignKey(
         Organization, on_delete=models.PROTECT, related_name="api_keys", verbose_name="organisation"
@@ -134,6 +136,11 @@ class ApiKey(Limited):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    disabled_at = models.DateTimeField(null=True, blank=True, editable=False)
+    updated_at = models.DateTimeField(null=True, blank=True, editable=False)
+    management = models.BooleanField(default=False, db_default=False, editable=False)
+    previous_digest = models.CharField(max_length=64, null=True, blank=True, unique=True, editable=False)
+    previous_until = models.DateTimeField(null=True, blank=True, editable=False)
     allowed_models: "models.JSONField[Any, Any]" = models.JSONField(default=list, db_default=[], blank=True)
 
     class Meta:
@@ -149,7 +156,18 @@ class ApiKey(Limited):
 
     @property
     def is_active(self) -> bool:
-        return self.revoked_at is None and (self.expires_at is None or self.expires_at > timezone.now())
+        return self.revoked_at is None and self.disabled_at is None and not self.is_expired
+
+    @property
+    def is_expired(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= timezone.now()
+
+    @property
+    def state(self) -> str:
+        """`revoked`, `expired`, `disabled` or `active`: in this order, what comes first says it."""
+        if self.revoked_at is not None:
+            return "revoked"
+        return "expired" if self.is_expired else "active" if self.disabled_at is None else "disabled"
 
 
 class WelcomeGift(models.Model):

@@ -1,5 +1,7 @@
 """Reads of the accounts app. What belongs to a tenant takes the organisation first."""
 
+from datetime import datetime
+
 from django.db import DatabaseError, InterfaceError
 from django.db.models import QuerySet
 from django.utils import timezone
@@ -14,7 +16,7 @@ def principal_by_digest(digest: str) -> Principal | None:
 
     Raises AccountsUnavailable when the database does not answer."""
     try:
-        key = ApiKey.objects.select_related("organization").filter(digest=digest).first()
+        key, until = _key_by_digest(digest)
     except (DatabaseError, InterfaceError) as error:
         raise AccountsUnavailable("The database did not answer.") from error
     if key is None or not key.is_active:
@@ -25,13 +27,24 @@ def principal_by_digest(digest: str) -> Principal | None:
         organization_id=key.organization_id,
         organization_name=key.organization.name,
         own_keys_only=key.organization.own_keys_only,
-        expires_at=key.expires_at,
+        expires_at=min((end for end in (key.expires_at, until) if end), default=None),
         limits=key.limits,
         organization_limits=key.organization.limits,
         allowed_models=frozenset(key.allowed_models),
         created_by_id=key.created_by_id,
         masked=key.masked,
+        is_management=key.management,
     )
+
+
+def _key_by_digest(digest: str) -> tuple[ApiKey | None, datetime | None]:
+    """The key, and until when this secret of it is good: None while it is its newest one."""
+    keys = ApiKey.objects.select_related("organization")
+    key = keys.filter(digest=digest).first()
+    if key is not None:
+        return key, None
+    key = keys.filter(previous_digest=digest, previous_until__gt=timezone.now()).first()
+    return key, key.previous_until if key else None
 
 
 def organizations_of(user: User) -> QuerySet[Organization]:
@@ -40,7 +53,7 @@ def organizations_of(user: User) -> QuerySet[Organization]:
 
 def active_keys(organization: Organization) -> QuerySet[ApiKey]:
     now = timezone.now()
-    keys = ApiKey.objects.filter(organization=organization, revoked_at=None)
+    keys = ApiKey.objects.filter(organization=organization, revoked_at=None, disabled_at=None)
     return keys.exclude(expires_at__lte=now)
 
 

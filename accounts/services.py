@@ -1,9 +1,10 @@
 """The verbs of the accounts app. Opening a wallet for a new organisation is `credits`' part:
 use `credits.services.open_account`, which calls these."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
@@ -12,8 +13,8 @@ from django.utils import timezone
 
 from accounts import audit, changes, keys
 from accounts.emails import vouch_for
-from accounts.errors import InvalidAccountData
-from accounts.models import ApiKey, Membership, Organization, User
+from accounts.errors import InvalidAccountData, NotAllowed
+from accounts.models import LIMIT_COLUMNS, ApiKey, Membership, Organization, User
 from accounts.roles import Role
 from accounts.types import Limits, NewKey
 
@@ -64,35 +65,121 @@ def get_or_create_organization(*, name: str, owner: User) -> Organization:
 
 @transaction.atomic
 def create_key(
-    *, organization: Organization, name: str, created_by: User | None, expires_at: datetime | None = None
+    *,
+    organization: Organization,
+    name: str,
+    created_by: User | None,
+    expires_at: datetime | None = None,
+    allowed_models: Iterable[str] = (),
+    management: bool = False,
+    via: str = "",
 ) -> NewKey:
-    """Make an API key; its secret is in the answer and nowhere else."""
-    name = name.strip()
-    if not name or len(name) > 80:
-        raise InvalidAccountData("A key's name has 1 to 80 characters.")
+    """Make an API key; its secret is in the answer and nowhere else. `via` is by what means, for the log.
+
+    Raises InvalidAccountData."""
     secret = keys.generate()
     key = ApiKey.objects.create(
         organization=organization,
         created_by=created_by,
-        name=name,
+        name=_key_name(name),
         digest=keys.digest(secret),
         last_four=secret[-4:],
         expires_at=expires_at,
+        allowed_models=sorted(set(allowed_models)),
+        management=management,
     )
-    audit.record(organization.pk, created_by, "made the API key", name)
+    kind = "management key" if management else "API key"
+    audit.record(organization.pk, created_by, f"made the {kind}", key.name, via)
     changes.publish(changes.KEY, key.digest)
     return NewKey(id=key.pk, secret=secret, masked=key.masked)
 
 
 @transaction.atomic
-def revoke_key(*, key: ApiKey, by: User | None = None) -> bool:
+def revoke_key(*, key: ApiKey, by: User | None = None, via: str = "") -> bool:
     """Revoke `key` at once; False when it already was."""
     revoked = ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now()) == 1
     if revoked:
-        audit.record(key.organization_id, by, "revoked the API key", key.name)
+        audit.record(key.organization_id, by, "revoked the API key", key.name, via)
     key.refresh_from_db()
-    changes.publish(changes.KEY, key.digest)
+    announce(key)
     return revoked
+
+
+CHANGEABLE = ("name", "expires_at", "allowed_models", *LIMIT_COLUMNS)
+
+
+@transaction.atomic
+def change_key(*, key: ApiKey, to: Mapping[str, Any], by: User | None, via: str = "") -> bool:
+    """Set those of CHANGEABLE that `to` names; what is not in it stays. False when nothing is different.
+
+    Raises InvalidAccountData, and NotAllowed for a revoked key."""
+    unknown = set(to) - set(CHANGEABLE)
+    if unknown:
+        raise ValueError(f"A key's {min(unknown)} cannot be changed.")
+    stored = _locked(key)
+    wanted = dict(to)
+    if "name" in wanted:
+        wanted["name"] = _key_name(wanted["name"])
+    if "allowed_models" in wanted:
+        wanted["allowed_models"] = sorted(set(wanted["allowed_models"]))
+    different = {column: value for column, value in wanted.items() if getattr(stored, column) != value}
+    if different:
+        ApiKey.objects.filter(pk=key.pk).update(**different, updated_at=timezone.now())
+        words = ", ".join(column.removeprefix("limit_").replace("_", " ") for column in sorted(different))
+        audit.record(key.organization_id, by, "changed the API key", stored.name, f"Its {words}. {via}".strip())
+    key.refresh_from_db()
+    announce(key)
+    return bool(different)
+
+
+@transaction.atomic
+def set_disabled(*, key: ApiKey, disabled: bool, by: User | None, via: str = "") -> bool:
+    """Let a key rest, or serve again, at once; False when it does already. Raises NotAllowed for a revoked key."""
+    stored = _locked(key)
+    changed = (stored.disabled_at is not None) != disabled
+    if changed:
+        now = timezone.now()
+        ApiKey.objects.filter(pk=key.pk).update(disabled_at=now if disabled else None, updated_at=now)
+        action = "disabled the API key" if disabled else "enabled the API key"
+        audit.record(key.organization_id, by, action, stored.name, via)
+    key.refresh_from_db()
+    announce(key)
+    return changed
+
+
+@transaction.atomic
+def rotate_key(*, key: ApiKey, by: User | None, grace: timedelta = timedelta(0)) -> NewKey:
+    """A new secret for the same key: its budget, limits, routes and history go on. The old secret ends at once, or
+    after `grace`; one that was still good from a rotation before ends now. Raises NotAllowed for a revoked key."""
+    stored = _locked(key)
+    announce(stored)  # of the secrets as they were
+    secret, now = keys.generate(), timezone.now()
+    ApiKey.objects.filter(pk=key.pk).update(
+        digest=keys.digest(secret),
+        last_four=secret[-4:],
+        previous_digest=stored.digest if grace else None,
+        previous_until=now + grace if grace else None,
+        updated_at=now,
+    )
+    ends = f"The old secret is good until {now + grace:%Y-%m-%d %H:%M} UTC." if grace else "The old secret ended."
+    audit.record(key.organization_id, by, "rotated the API key", stored.name, ends)
+    key.refresh_from_db()
+    announce(key)
+    return NewKey(id=key.pk, secret=secret, masked=key.masked)
+
+
+def _locked(key: ApiKey) -> ApiKey:
+    stored = ApiKey.objects.select_for_update().get(pk=key.pk)
+    if stored.revoked_at is not None:
+        raise NotAllowed("This key is revoked, for good. Make a new one.")
+    return stored
+
+
+def _key_name(name: str) -> str:
+    name = name.strip()
+    if not name or len(name) > 80 or not name.isprintable():
+        raise InvalidAccountData("A key's name has 1 to 80 characters, on one line.")
+    return name
 
 
 def set_limits(*, owner: Organization | ApiKey, limits: Limits) -> None:
@@ -104,6 +191,16 @@ def set_limits(*, owner: Organization | ApiKey, limits: Limits) -> None:
     announce(owner)
 
 
+@transaction.atomic
+def set_own_keys_only(*, organization: Organization, only: bool, by: User) -> None:
+    """Whether CCM's provider keys stay unused where the organisation has its own; requests follow at once."""
+    if Organization.objects.filter(pk=organization.pk).exclude(own_keys_only=only).update(own_keys_only=only):
+        words = "Only its own, where it has one." if only else "CCM's where its own fail."
+        audit.record(organization.pk, by, "changed which provider keys are used", "", words)
+    organization.refresh_from_db()
+    announce(organization)
+
+
 def set_allowed_models(*, key: ApiKey, names: Iterable[str]) -> None:
     """Let `key` use the models `names` only; all of them when there are none."""
     ApiKey.objects.filter(pk=key.pk).update(allowed_models=sorted(set(names)))
@@ -113,4 +210,7 @@ def set_allowed_models(*, key: ApiKey, names: Iterable[str]) -> None:
 
 def announce(owner: Organization | ApiKey) -> None:
     """Tell every process that what it remembers of the key, or of all the organisation's keys, is old."""
-    changes.publish(changes.KEY, owner.digest if isinstance(owner, ApiKey) else "")
+    digests = (owner.digest, owner.previous_digest) if isinstance(owner, ApiKey) else ("",)
+    for digest in digests:
+        if digest is not None:
+            changes.publish(changes.KEY, digest)

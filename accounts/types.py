@@ -36,6 +36,8 @@ class Principal:
     allowed_models: frozenset[str] = frozenset()
     created_by_id: int | None = None
     masked: str = ""
+    is_management: bool = False
+    """It manages keys and is refused wherever something would cost credits."""
 
 
 @dataclass(frozen=True, slots=True)

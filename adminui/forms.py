@@ -13,14 +13,6 @@ ROLES_EXPLAINED = (
 )
 
 
-class CreateKeyForm(forms.Form):
-    name = forms.CharField(
-        max_length=80,
-        label="Name",
-        widget=forms.TextInput(attrs={"placeholder": "e.g. laptop", "autocomplete": "off"}),
-    )
-
-
 class RedeemForm(forms.Form):
     code = forms.CharField(
         max_length=80,
@@ -74,3 +66,22 @@ class LowBalanceForm(forms.Form):
         label="Send a mail when less is available than (USD)",
         help_text="0: never. It goes to owners, admins and billing.",
     )
+
+
+class OwnKeyForm(forms.Form):
+    """An organisation's key at a provider. What was typed as the secret is never written back to the page."""
+
+    provider = forms.ChoiceField(label="Provider")
+    label = forms.CharField(
+        max_length=80, label="Name", widget=forms.TextInput(attrs={"placeholder": "e.g. team", "autocomplete": "off"})
+    )
+    secret = forms.CharField(
+        max_length=20_000,
+        label="Its API key",
+        help_text="Or a service account’s key file. Stored encrypted, never shown again.",
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+    )
+
+    def __init__(self, *args: Any, providers: list[tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["provider"].choices = providers  # type: ignore[attr-defined]

@@ -3,7 +3,7 @@ from django.urls import path
 from django.views.generic import RedirectView
 
 from adminui.api.app import api
-from adminui.views import billing, connect, credits, home, keys, organization, usage
+from adminui.views import billing, connect, credits, home, keys, models, organization, own_keys, routing, usage
 
 
 class Favicon(RedirectView):
@@ -19,7 +19,22 @@ urlpatterns = [
     path("password/", RedirectView.as_view(pattern_name="account_change_password")),
     path("keys/", keys.listed, name="keys"),
     path("keys/new/", keys.create, name="key-create"),
+    path("keys/<int:key_id>/", keys.one, name="key-one"),
+    path("keys/<int:key_id>/rotate/", keys.rotate, name="key-rotate"),
+    path("keys/<int:key_id>/disable/", keys.disable, name="key-disable"),
+    path("keys/<int:key_id>/enable/", keys.enable, name="key-enable"),
     path("keys/<int:key_id>/revoke/", keys.revoke, name="key-revoke"),
+    path("models/", models.listed, name="models"),
+    path("routing/", routing.page, name="routing"),
+    path("routing/revert/", routing.revert, name="routing-revert"),
+    path("routing/try/", routing.attempt, name="routing-try"),
+    path("routing/savings/", routing.savings, name="routing-savings"),
+    path("provider-keys/", own_keys.page, name="own-keys"),
+    path("provider-keys/only/", own_keys.only, name="own-keys-only"),
+    path("provider-keys/<int:credential_id>/secret/", own_keys.replace, name="own-key-replace"),
+    path("provider-keys/<int:credential_id>/switch/", own_keys.switch, name="own-key-switch"),
+    path("provider-keys/<int:credential_id>/test/", own_keys.test, name="own-key-test"),
+    path("provider-keys/<int:credential_id>/delete/", own_keys.delete, name="own-key-delete"),
     path("connect/", connect.page, name="connect"),
     path("connect/check/", connect.check, name="connect-check"),
     path("usage/", usage.overview, name="usage"),

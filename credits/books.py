@@ -233,13 +233,13 @@ class Books:
         return self.holds.get(request_id)
 
     def read_keys(self, key_ids: Iterable[int]) -> None:
-        """The API keys that are neither revoked nor expired now, with their organisations."""
+        """The API keys that are neither revoked, disabled nor expired now, with their organisations."""
         known = self.standing.keys
         missing = [id_ for id_ in key_ids if id_ not in known]
         if missing:
             self.cursor.execute(
                 f"SELECT id, organization_id, {self.dialect.as_stored('expires_at')} FROM accounts_apikey "
-                f"WHERE {self.dialect.any_of('id')} AND revoked_at IS NULL",
+                f"WHERE {self.dialect.any_of('id')} AND revoked_at IS NULL AND disabled_at IS NULL",
                 (self.dialect.values(missing),),
             )
             known.update((row[0], (row[1], row[2])) for row in self.cursor.fetchall())

@@ -1,7 +1,5 @@
 """Key budgets in the admin: limits are typed in dollars and set through the service."""
 
-from typing import Any
-
 from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
@@ -10,41 +8,21 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from credits import budgets
-from credits.errors import CreditsError
+from credits.form_fields import LimitField
 from credits.key_budgets import set_key_budget
 from credits.models import KeyBudget
-from credits.money import LARGEST, format_usd, nanos_to_usd, usd_to_nanos
+from credits.money import format_usd
 
 
-class LimitField(forms.CharField):
-    """Dollars in the form, nanos in the data; empty is None, no limit."""
-
+class AdminLimitField(LimitField):
     widget = UnfoldAdminTextInputWidget
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(required=False, max_length=20, **options)
-
-    def prepare_value(self, value: Any) -> Any:
-        return nanos_to_usd(value) if isinstance(value, int) else value
-
-    def clean(self, value: Any) -> int | None:
-        text = super().clean(value)
-        if not text:
-            return None
-        try:
-            nanos = usd_to_nanos(text)
-        except CreditsError as error:
-            raise forms.ValidationError(str(error)) from None
-        if not 0 <= nanos <= LARGEST:
-            raise forms.ValidationError("Enter an amount of 0 or more, or nothing for no limit.")
-        return nanos
 
 
 class KeyBudgetForm(forms.ModelForm):
-    limit_total = LimitField(label="In all (USD)", help_text="Empty: no limit.")
-    limit_day = LimitField(label="Per day (USD)", help_text="A day begins at 00:00 UTC.")
-    limit_week = LimitField(label="Per week (USD)", help_text="A week begins on Monday, 00:00 UTC.")
-    limit_month = LimitField(label="Per month (USD)", help_text="A month begins on the 1st, 00:00 UTC.")
+    limit_total = AdminLimitField(label="In all (USD)", help_text="Empty: no limit.")
+    limit_day = AdminLimitField(label="Per day (USD)", help_text="A day begins at 00:00 UTC.")
+    limit_week = AdminLimitField(label="Per week (USD)", help_text="A week begins on Monday, 00:00 UTC.")
+    limit_month = AdminLimitField(label="Per month (USD)", help_text="A month begins on the 1st, 00:00 UTC.")
 
     class Meta:
         model = KeyBudget

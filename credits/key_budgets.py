@@ -40,6 +40,30 @@ def set_key_budget(
     return budget
 
 
+def key_budget(api_key_id: int, now: datetime) -> budgets.Budget | None:
+    """What the key may spend and has spent, as of `now`; None when it was never given a budget."""
+    row = KeyBudget.objects.filter(pk=api_key_id).first()
+    return None if row is None else _as_of(row, now)
+
+
+def key_budgets(organization_id: int, now: datetime) -> dict[int, budgets.Budget]:
+    """As `key_budget`, of all the organisation's keys that have one, by the key's id."""
+    rows = KeyBudget.objects.filter(api_key__organization_id=organization_id)
+    return {row.api_key_id: _as_of(row, now) for row in rows}
+
+
+def _as_of(row: KeyBudget, now: datetime) -> budgets.Budget:
+    budget = budgets.Budget(
+        row.api_key_id,
+        limits=tuple(getattr(row, f"limit_{window}") for window in budgets.WINDOWS),
+        spent=tuple(getattr(row, f"spent_{window}") for window in budgets.WINDOWS),
+        held=row.held,
+        spent_on=row.spent_on,
+    )
+    budget.roll(now)
+    return budget
+
+
 def _counters(key: ApiKey, now: datetime) -> dict[str, object]:
     """What the key has spent in each window, and what its unfinished holds reserve."""
     today = budgets.utc_date(now)

@@ -66,7 +66,16 @@ async def authenticate(exchange: Exchange, runtime: Runtime) -> Principal:
         exchange.headers.get("x-api-key", "").strip(),
     ]
     presented = next((c for c in candidates if SHAPE.fullmatch(c)), "") or next((c for c in candidates if c), "")
-    return await runtime.keys.authenticate(presented)
+    principal = await runtime.keys.authenticate(presented)
+    if principal.is_management:
+        raise GatewayError(
+            403,
+            "permission_error",
+            "This is a management key: it manages keys at /api/v1/keys and cannot send requests to models. "
+            "Use an ordinary API key.",
+            should_retry=False,
+        )
+    return principal
 
 
 async def serve_messages(exchange: Exchange, runtime: Runtime) -> None:

@@ -12,7 +12,7 @@ from django.conf import settings
 from providers.catalogue import credential_of, model_of, target_of
 from providers.errors import ProvidersError, UpstreamError
 from providers.kinds import KINDS
-from providers.models import Mapping, Provider
+from providers.models import Credential, Mapping, Provider
 from providers.selectors import current_cost
 from providers.types import CredentialSecret, Model, Target, Timeouts
 
@@ -54,6 +54,25 @@ def check(provider: Provider) -> ConnectionResult:
         target, model = cheapest(provider)
     except NotCallable as error:
         return ConnectionResult(False, str(error), None, 0, error.code)
+    return _tested(provider, target, model)
+
+
+def check_own(provider: Provider, credential: Credential) -> ConnectionResult:
+    """As `check`, with an organisation's own key, enabled or not: at its expense."""
+    try:
+        mapping = _cheapest_mapping(provider)
+        secret = credential_of(credential)
+        if secret is None:
+            raise NotCallable("This key cannot be read any more: enter the secret again.")
+        target = target_of(mapping, provider, (secret,), None)
+        if target is None:
+            raise NotCallable(f"{provider.name} cannot be called at the moment.")
+    except NotCallable as error:
+        return ConnectionResult(False, str(error), None, 0, error.code)
+    return _tested(provider, replace(target, timeouts=PATIENCE), model_of(mapping.model, None, ()))
+
+
+def _tested(provider: Provider, target: Target, model: Model) -> ConnectionResult:
     result = asyncio.run(_check(target, model))
     log.info(
         "connection_tested",
@@ -77,12 +96,16 @@ async def _check(target: Target, model: Model) -> ConnectionResult:
 
 def cheapest(provider: Provider) -> tuple[Target, Model]:
     """What to call for the least money. Raises NotCallable."""
+    mapping = _cheapest_mapping(provider)
+    return target_at(provider, mapping), model_of(mapping.model, None, ())
+
+
+def _cheapest_mapping(provider: Provider) -> Mapping:
     _known_kind(provider)
     mappings = list(Mapping.objects.filter(provider=provider, enabled=True).select_related("model"))
     if not mappings:
         raise NotCallable("No model is mapped to this provider yet: add a mapping to a model, then test again.")
-    mapping = min(mappings, key=_dearness)
-    return target_at(provider, mapping), model_of(mapping.model, None, ())
+    return min(mappings, key=_dearness)
 
 
 def target_at(provider: Provider, mapping: Mapping) -> Target:

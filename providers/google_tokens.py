@@ -26,6 +26,7 @@ CLAIM_SECONDS = 3600
 MARGIN_SECONDS = 120.0
 """A token this close to its end is renewed: a request may take a while until Google looks at it."""
 PATIENCE_SECONDS = 30.0
+GOOGLE_TOKENS = "https://oauth2.googleapis.com/token"
 MAX_ANSWER_BYTES = 64 * 1024
 
 
@@ -36,7 +37,7 @@ class _Key(msgspec.Struct):
     client_email: str = ""
     private_key: str = ""
     private_key_id: str = ""
-    token_uri: str = "https://oauth2.googleapis.com/token"  # noqa: S105  an address
+    token_uri: str = GOOGLE_TOKENS
 
     def __repr__(self) -> str:
         return f"_Key({self.client_email})"

@@ -226,7 +226,15 @@ class Credential(CatalogueEntry):
 
     class Meta:
         ordering = ("provider", "id")
-        constraints = (models.UniqueConstraint(fields=("provider", "label"), name="providers_credential_label_once"),)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("provider", "label"), condition=Q(organization=None), name="providers_credential_label_once"
+            ),
+            # Apart from the others': one tenant does not learn what another calls its keys.
+            models.UniqueConstraint(
+                fields=("provider", "organization", "label"), name="providers_own_credential_label_once"
+            ),
+        )
 
     def __str__(self) -> str:
         return f"{self.label} ({self.masked})"

@@ -19,6 +19,8 @@ from providers.models import (
     ModelPrice,
     PriceProposal,
     Provider,
+    RouterProfile,
+    Scope,
 )
 from providers.prices import at, usd
 from providers.types import Model as CatalogueModel
@@ -170,6 +172,12 @@ def mappings_without_cost() -> list[str]:
     rows = Mapping.objects.filter(enabled=True, provider__enabled=True, model__enabled=True)
     unknown = rows.exclude(costs__effective_from__lte=timezone.now()).select_related("model", "provider")
     return [str(row) for row in unknown]
+
+
+def keys_with_profile(organization_id: int) -> set[int]:
+    """The ids of the organisation's API keys that have routes of their own."""
+    rows = RouterProfile.objects.filter(scope=Scope.KEY, api_key__organization_id=organization_id)
+    return {id_ for id_ in rows.values_list("api_key_id", flat=True) if id_ is not None}
 
 
 def pending_proposals() -> int:

@@ -2,7 +2,7 @@
 
 from ninja import NinjaAPI
 
-from adminui.api import generation, route, routing, what_if
+from adminui.api import account, generation, keys, models, route, routing, what_if
 from adminui.api.auth import KeyAuth
 from adminui.api.docs import Docs
 from adminui.api.errors import handle_errors
@@ -20,6 +20,6 @@ api = NinjaAPI(
     auth=KeyAuth(),
     renderer=JsonRenderer(),
 )
-for resource in (generation, route, routing, what_if):
+for resource in (keys, account, models, generation, route, routing, what_if):
     api.add_router("", resource.router)
 handle_errors(api)

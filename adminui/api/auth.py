@@ -6,6 +6,7 @@ from asgiref.sync import sync_to_async
 from django.http import HttpRequest
 from ninja.security.http import HttpAuthBase
 
+from accounts.models import User
 from accounts.permissions import Permission, may
 from accounts.selectors import role_in
 from accounts.types import Principal
@@ -44,3 +45,20 @@ async def require(request: HttpRequest, permission: Permission) -> Principal:
             should_retry=False,
         )
     return principal
+
+
+async def require_management(request: HttpRequest, permission: Permission) -> Principal:
+    """The principal, when its key is a management key and whoever made that may do this. Raises GatewayError (403)."""
+    if not principal_of(request).is_management:
+        raise GatewayError(
+            403,
+            "permission_error",
+            "Only management keys can do this. Owners and admins make them on the page API keys.",
+            should_retry=False,
+        )
+    return await require(request, permission)
+
+
+def author_of(principal: Principal) -> User | None:
+    """Who answers for what the key does: whoever made it. Blocking."""
+    return User.objects.filter(pk=principal.created_by_id).first()

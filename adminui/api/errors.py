@@ -4,15 +4,38 @@ from typing import Any
 
 import structlog
 from django.http import Http404, HttpRequest, HttpResponse
-from ninja import NinjaAPI
+from ninja import NinjaAPI, Schema
 from ninja.errors import HttpError, ValidationError
 
+from accounts.errors import InvalidAccountData, NotAllowed
 from adminui.api.render import answer
+from credits.errors import InvalidAmount
 from gateway.dry_run import Refused
 from gateway.errors import GatewayError, as_gateway_error, invalid_request, not_found
 from gateway.exchange import new_request_id
 from gateway.profiles import InvalidProfile
 from providers.errors import ConfigError, ProfileConflict, UnknownVersion
+
+ALWAYS = (400, 401, 503)
+"""The refusals that any resource may answer with a key: bad input, a bad key, a database that is away."""
+
+
+class Refusal(Schema):
+    code: int
+    """The HTTP status again."""
+    message: str
+    metadata: dict[str, Any]
+
+
+class ErrorOut(Schema):
+    error: Refusal
+    request_id: str
+
+
+def answers(out: Any, *refusals: int, status: int = 200) -> dict[int, Any]:
+    """For an operation's `response`: `out` when all is well, the envelope for ALWAYS and `refusals`."""
+    return {status: out, **dict.fromkeys(sorted({*ALWAYS, *refusals}), ErrorOut)}
+
 
 log = structlog.get_logger("ccm.api")
 
@@ -47,7 +70,9 @@ def _known(error: Any) -> tuple[GatewayError, dict[str, Any]]:
             return GatewayError(409, "conflict_error", str(error), should_retry=False), {"version": error.newest}
         case UnknownVersion() | Http404():
             return not_found(str(error) or "There is no such thing."), {}
-        case ConfigError():
+        case NotAllowed():
+            return GatewayError(409, "conflict_error", str(error), should_retry=False), {"code": error.code}
+        case ConfigError() | InvalidAccountData() | InvalidAmount():
             return invalid_request(str(error)), {}
         case ValidationError():
             fields = {_place(each["loc"]): _text(each["msg"]) for each in error.errors}

@@ -1,15 +1,15 @@
 """GET /api/v1/generation: one request that was served, in OpenRouter's shape and with our own explanation."""
 
 import re
-from decimal import Decimal
 from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.http import Http404, HttpRequest, HttpResponse
-from ninja import Router
+from ninja import Router, Schema
 
 from adminui.api.auth import principal_of
-from adminui.api.render import answer
+from adminui.api.errors import answers
+from adminui.api.render import answer, usd
 from credits.rating import MILLION, PriceLine
 from credits.usage.requests import RequestDetail, request_detail
 
@@ -29,7 +29,11 @@ _FINISH = {
 }
 
 
-@router.get("/generation", summary="One request: its route, attempts and price")
+class GenerationOut(Schema):
+    data: dict[str, Any]
+
+
+@router.get("/generation", summary="One request: its route, attempts and price", response=answers(GenerationOut, 404))
 async def generation(request: HttpRequest, id: str) -> HttpResponse:  # noqa: A002 - OpenRouter's name
     """`id` is the `request-id` of the answer. A request is here as soon as it was settled."""
     principal = principal_of(request)
@@ -74,9 +78,12 @@ def generation_of(detail: RequestDetail) -> dict[str, Any]:
         "native_tokens_completion_images": None,
         "num_media_prompt": None,
         "num_media_completion": None,
+        "num_input_audio_prompt": None,
+        "num_fetches": None,
+        "web_search_engine": None,
         "num_search_results": detail.web_searches,
-        "total_cost": _usd(detail.charge),
-        "usage": _usd(detail.charge),
+        "total_cost": usd(detail.charge),
+        "usage": usd(detail.charge),
         "cache_discount": None,
         "upstream_inference_cost": None,
         "is_byok": False,
@@ -86,6 +93,8 @@ def generation_of(detail: RequestDetail) -> dict[str, Any]:
         "app_id": None,
         "user_agent": detail.client or None,
         "external_user": None,
+        "http_referer": None,
+        "workspace_id": None,
         "api_type": "completions",
         "response_cache_source_id": None,
         **_own(detail),
@@ -112,9 +121,7 @@ def _own(detail: RequestDetail) -> dict[str, Any]:
         },
         "attempts": detail.attempts,
         "lines": [_line(line) for line in detail.lines],
-        "refunds": [
-            {"usd": _usd(refund.amount), "at": refund.at, "reason": refund.reason} for refund in detail.refunds
-        ],
+        "refunds": [{"usd": usd(refund.amount), "at": refund.at, "reason": refund.reason} for refund in detail.refunds],
     }
 
 
@@ -132,10 +139,6 @@ def _response(attempt: dict[str, Any]) -> dict[str, Any]:
 def _line(line: PriceLine) -> dict[str, Any]:
     """`usd` is exact; the charge is the lines' sum, rounded up once to a nano-dollar."""
     per = 1 if line.what == "web search" else MILLION
-    exact = (_usd(line.rate) * line.count / per).normalize()
+    exact = (usd(line.rate) * line.count / per).normalize()
     unit = "search" if line.what == "web search" else "million tokens"
-    return {"what": line.what, "count": line.count, "usd_per": _usd(line.rate), "per": unit, "usd": exact}
-
-
-def _usd(nanos: int) -> Decimal:
-    return Decimal(nanos).scaleb(-9)
+    return {"what": line.what, "count": line.count, "usd_per": usd(line.rate), "per": unit, "usd": exact}

@@ -1,5 +1,6 @@
 """JSON as the gateway writes it: amounts are exact numbers, times are RFC 3339."""
 
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -14,6 +15,11 @@ class JsonRenderer(BaseRenderer):
 
     def render(self, request: HttpRequest, data: Any, *, response_status: int) -> bytes:  # noqa: ARG002 - ninja's
         return _encode(data)
+
+
+def usd(nanos: int) -> Decimal:
+    """Exact US dollars."""
+    return Decimal(nanos).scaleb(-9)
 
 
 def answer(data: Any, status: int = 200) -> HttpResponse:

@@ -6,6 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Router, Schema
 
 from adminui.api.auth import principal_of
+from adminui.api.errors import answers
 from adminui.api.render import answer
 from gateway.dry_run import dry_run
 from gateway.exchange import MAX_BODY_BYTES, decompressed
@@ -44,7 +45,7 @@ class RouteOut(Schema):
 
 @router.post(
     "/route",
-    response=RouteOut,
+    response=answers(RouteOut, 403, 404, 413, 429, 529),
     summary="Where a request would go",
     openapi_extra={"requestBody": {"content": {"application/json": {"schema": {"type": "object"}}}, "required": True}},
 )

@@ -9,6 +9,7 @@ from ninja import Field, Router, Schema
 from accounts.permissions import Permission
 from accounts.types import Principal
 from adminui.api.auth import principal_of, require
+from adminui.api.errors import answers
 from adminui.api.render import answer
 from adminui.catalogue import current_catalogue
 from gateway import profiles as verbs
@@ -56,7 +57,15 @@ class RevertIn(Schema, extra="forbid"):
     version: int
 
 
-@router.get("/routing", summary="The profiles, and what they come to")
+class RoutingOut(Schema):
+    data: dict[str, Any]
+
+
+class VersionsOut(Schema):
+    data: list[dict[str, Any]]
+
+
+@router.get("/routing", summary="The profiles, and what they come to", response=answers(RoutingOut, 404))
 async def read(request: HttpRequest, key_id: int | None = None) -> HttpResponse:
     """The organisation's profile, the key's (or that of `key_id`), and the profile that both and the platform's
     come to, with whose each field is."""
@@ -64,7 +73,7 @@ async def read(request: HttpRequest, key_id: int | None = None) -> HttpResponse:
     return answer({"data": await sync_to_async(_state)(principal, key_id)})
 
 
-@router.put("/routing", summary="Replace a profile")
+@router.put("/routing", summary="Replace a profile", response=answers(RoutingOut, 403, 404, 409))
 async def change(request: HttpRequest, change: ChangeIn) -> HttpResponse:
     """Every change is a version that can be gone back to. A route may name any model of GET /v1/models."""
     principal = await require(request, Permission.MANAGE_ROUTING)
@@ -82,7 +91,7 @@ async def change(request: HttpRequest, change: ChangeIn) -> HttpResponse:
     return answer({"data": await sync_to_async(put)()})
 
 
-@router.get("/routing/versions", summary="Who changed what, and when")
+@router.get("/routing/versions", summary="Who changed what, and when", response=answers(VersionsOut, 404))
 async def versions(
     request: HttpRequest,
     scope: Scope = "organization",
@@ -100,7 +109,7 @@ async def versions(
     return answer({"data": await sync_to_async(listed)()})
 
 
-@router.post("/routing/revert", summary="Go back to a version")
+@router.post("/routing/revert", summary="Go back to a version", response=answers(RoutingOut, 403, 404, 409))
 async def revert(request: HttpRequest, change: RevertIn) -> HttpResponse:
     """Makes a new version with the values of an old one."""
     principal = await require(request, Permission.MANAGE_ROUTING)

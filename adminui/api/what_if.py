@@ -10,6 +10,7 @@ from ninja import Field, Router, Schema
 
 from accounts.permissions import Permission
 from adminui.api.auth import require
+from adminui.api.errors import answers
 from adminui.api.render import answer
 from adminui.api.routing import ProfileIn
 from adminui.catalogue import current_catalogue
@@ -25,7 +26,11 @@ class WhatIfIn(Schema, extra="forbid"):
     days: int = Field(30, ge=1, le=MOST_DAYS)
 
 
-@router.post("/what-if", summary="What usage would have cost under another profile")
+class WhatIfOut(Schema):
+    data: dict[str, Any]
+
+
+@router.post("/what-if", summary="What usage would have cost under another profile", response=answers(WhatIfOut, 403))
 async def price(request: HttpRequest, asked: WhatIfIn) -> HttpResponse:
     """`profile` stands in for the organisation's. Tokens stay as they were recorded; `unknown` says what cannot
     be known."""

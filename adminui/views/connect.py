@@ -23,7 +23,7 @@ STOP_POLLING = 286
 @require_GET
 @workspace_view(Permission.USE_KEYS)
 def page(request: HttpRequest, workspace: Workspace) -> HttpResponse:
-    keys = list(active_keys(organization_of(workspace)).order_by("-created_at")[:100])
+    keys = list(active_keys(organization_of(workspace)).filter(management=False).order_by("-created_at")[:100])
     key = _chosen_key(keys, request.GET.get("key", ""))
     wanted = {tier: request.GET[tier] for tier in TIERS if request.GET.get(tier)}
     models = connect_models(workspace.organization_id, wanted)

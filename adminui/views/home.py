@@ -7,6 +7,7 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
+from adminui.alerts import alerts
 from adminui.catalogue import current_catalogue, offers
 from adminui.connect import ConnectModels, connect_snippet
 from adminui.forms import RedeemForm
@@ -42,12 +43,14 @@ def dashboard(
     request: HttpRequest, workspace: Workspace, *, redeem_form: RedeemForm | None = None, status: int = 200
 ) -> HttpResponse:
     now = timezone.now()
+    have, spent = balance(workspace.organization_id), spending(workspace.organization_id, now)
     context = {
-        "balance": balance(workspace.organization_id),
+        "balance": have,
+        "alerts": alerts(workspace, have, spent, now),
         "expiring": expiring(workspace.organization_id),
         "redeem_form": redeem_form or RedeemForm(),
         "requests": requests_page(workspace.organization_id, limit=NEWEST).rows,
-        "spending": spending(workspace.organization_id, now),
+        "spending": spent,
         "models": usage_by(workspace.organization_id, By.MODEL, Span.last_days(now, SUMMED_DAYS)),
         "summed_days": SUMMED_DAYS,
     }

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from django.db.models import Expression, F, Q
+from django.db.models import Expression, F, Max, Q
 from django.db.models.functions import TruncDay, TruncHour
 
 from accounts.models import ApiKey
@@ -89,6 +89,57 @@ def usage_by_member(organization_id: int, span: Span, filters: Filters = EVERYTH
         member = creators.get(line.value)
         found[member] = found.get(member, Sums()) + line.sums
     return [MemberLine(*each) for each in sorted(found.items(), key=lambda each: (-each[1].charge, each[0] or 0))]
+
+
+@dataclass(frozen=True, slots=True)
+class DayLine:
+    """What one model of one provider did on one day (UTC)."""
+
+    day: datetime
+    model: str
+    provider: str
+    sums: Sums
+
+
+def usage_by_day_and_model(organization_id: int, span: Span, filters: Filters = EVERYTHING) -> list[DayLine]:
+    """The newest day first, then what was charged the most."""
+    found: dict[tuple[datetime, str, str], Sums] = {}
+    with snapshot() as rolled:
+        rollups = UsageRollup.objects.filter(
+            _time(span, whole_days=True), organization_id=organization_id, **filters.values
+        )
+        records = UsageRecord.objects.filter(organization_id=organization_id, **filters.values)
+        newest = not_rolled_up(records, rolled, span)
+        for rows, time, sums in (
+            (rollups, TruncDay("starts_at"), SUMS_OF_ROWS),
+            (newest, TruncDay("created_at"), SUMS_OF_RECORDS),
+        ):
+            days = rows.order_by().annotate(day=time).values("day", "model", "provider")
+            for row in days.annotate(**sums):
+                key = (row["day"], row["model"], row["provider"])
+                found[key] = found.get(key, Sums()) + Sums.of(row)
+    lines = [DayLine(*key, sums) for key, sums in found.items()]
+    return sorted(lines, key=lambda line: (-line.day.timestamp(), -line.sums.charge, line.model, line.provider))
+
+
+RECENTLY = 2 * DAY
+"""Within this, when a key was used last is known to the hour; before, to the day."""
+
+
+def keys_last_used(organization_id: int, now: datetime) -> dict[int, datetime]:
+    """When each API key had its newest request, by the key's id: to the minute if it was lately."""
+    found: dict[int, datetime] = {}
+    with snapshot() as rolled:
+        rollups = UsageRollup.objects.filter(organization_id=organization_id)
+        newest = not_rolled_up(UsageRecord.objects.filter(organization_id=organization_id), rolled)
+        for rows, time in (
+            (rollups.filter(period=RollupPeriod.DAY), "starts_at"),
+            (rollups.filter(period=RollupPeriod.HOUR, starts_at__gte=now - RECENTLY), "starts_at"),
+            (newest, "created_at"),
+        ):
+            for key_id, moment in rows.order_by().values_list("api_key_id").annotate(Max(time)):
+                found[key_id] = max(moment, found.get(key_id, moment))
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ from django.db.models import Q, Sum
 from django.utils import timezone
 
 from credits.database import Dialect
-from credits.usage.models import TargetPeriod, TargetRollup
+from credits.usage.models import TargetPeriod, TargetProgress, TargetRollup
 from credits.usage.reading import snapshot_cursor
-from credits.usage.targets import FIRST, OK, SLOT, TOTAL, UNFINISHED, progress, slot_of
+from credits.usage.targets import FIRST, OK, SLOT, TOTAL, UNFINISHED, slot_of
 from credits.usage.types import DAY, HOUR, day_of, hour_of
 
 REFUSED = frozenset({"invalid_request_error", "request_too_large"})
@@ -111,7 +111,8 @@ def answered(window: Window, now: datetime | None = None) -> Answered:
 
 
 def progress_until() -> datetime | None:
-    return progress().rolled_until
+    """Reads only: a fresh installation has no such row yet, and within a snapshot none can be made."""
+    return TargetProgress.objects.filter(pk=1).values_list("rolled_until", flat=True).first()
 
 
 def _parts(window: Window, now: datetime) -> Parts:

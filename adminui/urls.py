@@ -3,7 +3,7 @@ from django.urls import path
 from django.views.generic import RedirectView
 
 from adminui.api.app import api
-from adminui.views import connect, credits, home, keys, organization, usage
+from adminui.views import connect, credits, documents, home, keys, organization, usage
 
 
 class Favicon(RedirectView):
@@ -37,6 +37,8 @@ urlpatterns = [
     path("organization/log/", organization.log, name="organization-log"),
     path("organizations/new/", organization.create, name="organizations-new"),
     path("invitations/<str:token>/", organization.accept, name="invitation"),
+    path("docs/", documents.page, name="documents"),
+    path("docs/<slug:slug>/", documents.page, name="document"),
     path("redeem/", credits.redeem, name="redeem"),
     path("api/v1/", api.urls),
     path("favicon.ico", Favicon.as_view(), name="favicon"),

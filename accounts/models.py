@@ -152,6 +152,30 @@ class ApiKey(Limited):
         return self.revoked_at is None and (self.expires_at is None or self.expires_at > timezone.now())
 
 
+class OperatorToken(models.Model):
+    """Lets a program act as an operator at /admin/api/. Shown once; only its HMAC is stored."""
+
+    user = models.ForeignKey(
+        User,
+        on_delete=models.CASCADE,
+        related_name="operator_tokens",
+        limit_choices_to={"is_staff": True},
+        help_text="Whose permissions it has.",
+    )
+    name = models.CharField(max_length=80)
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    last_four = models.CharField(max_length=4, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        ordering = ("-id",)
+
+    def __str__(self) -> str:
+        return f"{self.name} (ccm-op-…{self.last_four})"
+
+
 class WelcomeGift(models.Model):
     """That somebody was given the welcome credits. `mailbox` is a keyed digest of the mailbox behind their address:
     other spellings of it get nothing."""

@@ -173,6 +173,22 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 FORMAT_MODULE_PATH = "adminui.formats"
 
+# The operators' API. By name, so that nothing of it is loaded before its first request.
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "adminui.operators.auth.TokenAuthentication",
+        "adminui.operators.auth.OperatorSession",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["adminui.operators.auth.OperatorPermissions"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PAGINATION_CLASS": "adminui.operators.base.Pages",
+    "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.UserRateThrottle"],
+    "DEFAULT_THROTTLE_RATES": {"user": "600/min"},
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "adminui.operators.errors.handle",
+}
+
 STATIC_URL = "/static/"
 # The API's documentation page. Not as an app: its import costs every process that only serves `/v1`.
 NINJA = importlib.util.find_spec("ninja")

@@ -89,6 +89,10 @@ class Organization(Limited):
         help_text="Where it has provider keys of its own for a model, CCM's are never used instead.",
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    closed_at = models.DateTimeField(null=True, blank=True, editable=False)
+    erased_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="When what it held of people was deleted, after it was closed."
+    )
     members: "models.ManyToManyField[User, Membership]" = models.ManyToManyField(
         User, through="Membership", related_name="organizations"
     )

@@ -34,3 +34,19 @@ class OrganizationForm(forms.Form):
 class InviteForm(forms.Form):
     email = forms.EmailField(label="E-mail address", widget=forms.EmailInput(attrs={"autocomplete": "off"}))
     role = forms.ChoiceField(label="Role", choices=Role.choices, initial=Role.DEVELOPER, help_text=ROLES_EXPLAINED)
+
+
+class CloseForm(forms.Form):
+    name = forms.CharField(
+        max_length=200,
+        label="To confirm, type the organisation’s name",
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
+
+
+class DeleteAccountForm(forms.Form):
+    email = forms.CharField(
+        max_length=254,
+        label="To confirm, type your e-mail address",
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )

@@ -3,6 +3,7 @@
 from smtplib import SMTPException
 
 from celery import shared_task
+from celery.schedules import crontab
 
 
 @shared_task(
@@ -16,3 +17,14 @@ def send_mail(to: list[str], subject: str, text: str) -> None:
     from adminui.mail import message
 
     message(to, subject, text).send()
+
+
+@shared_task(name="adminui.erase_closed")
+def erase_closed() -> None:
+    """May run twice, or beside itself."""
+    from adminui.departures import erase_closed
+
+    erase_closed()
+
+
+BEAT_SCHEDULE = {"adminui.erase_closed": {"task": "adminui.erase_closed", "schedule": crontab(hour=4, minute=53)}}

@@ -3,7 +3,7 @@ from django.urls import path
 from django.views.generic import RedirectView
 
 from adminui.api.app import api
-from adminui.views import connect, credits, documents, home, keys, organization, usage
+from adminui.views import connect, credits, departures, documents, home, keys, organization, usage
 
 
 class Favicon(RedirectView):
@@ -35,6 +35,10 @@ urlpatterns = [
     path("organization/members/<int:user_id>/role/", organization.change_role, name="organization-role"),
     path("organization/members/<int:user_id>/remove/", organization.remove, name="organization-remove"),
     path("organization/log/", organization.log, name="organization-log"),
+    path("organization/export/", departures.export, name="organization-export"),
+    path("organization/close/", departures.close, name="organization-close"),
+    path("your-data/", departures.own_data, name="own-data"),
+    path("delete-account/", departures.delete_account, name="account-delete"),
     path("organizations/new/", organization.create, name="organizations-new"),
     path("invitations/<str:token>/", organization.accept, name="invitation"),
     path("docs/", documents.page, name="documents"),

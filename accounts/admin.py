@@ -23,8 +23,8 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action, display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from accounts import services
-from accounts.models import LIMIT_COLUMNS, ApiKey, Membership, Organization, User
+from accounts import operator_tokens, services
+from accounts.models import LIMIT_COLUMNS, ApiKey, Membership, OperatorToken, Organization, User
 from accounts.types import NewKey
 
 admin.site.unregister(Group)
@@ -285,6 +285,71 @@ class ApiKeyAdmin(ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
         return False
+
+
+class OperatorTokenForm(forms.ModelForm):
+    class Meta:
+        model = OperatorToken
+        fields = ("user", "name", "expires_at")
+
+
+@admin.register(OperatorToken)
+class OperatorTokenAdmin(ModelAdmin):
+    """Made for oneself, or by somebody who may do everything; shown once, revoked, never changed."""
+
+    form = OperatorTokenForm
+    list_display = ("__str__", "user", "created_at", "expires_at", "revoked_at")
+    list_select_related = ("user",)
+    search_fields = ("name", "user__email")
+    readonly_fields = ("user", "name", "created_at", "expires_at", "revoked_at")
+    actions = ("revoke_selected",)
+
+    def get_fields(self, request: HttpRequest, obj: OperatorToken | None = None) -> tuple[str, ...]:
+        return self.readonly_fields if obj else ("user", "name", "expires_at")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: OperatorToken | None = None) -> tuple[str, ...]:
+        return self.readonly_fields if obj else ()
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """A token has its owner's permissions: nobody makes one that may more than they may."""
+        operators = User.objects.filter(is_staff=True, is_active=True)
+        user = cast(User, request.user)
+        kwargs["queryset"] = operators if user.is_superuser else operators.filter(pk=user.pk)
+        kwargs["initial"] = user.pk
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def save_model(self, request: HttpRequest, obj: OperatorToken, form: forms.ModelForm, change: bool) -> None:
+        if change:
+            return
+        new = operator_tokens.create(user=obj.user, name=obj.name, expires_at=obj.expires_at)
+        obj.pk = new.id
+        obj.refresh_from_db()
+        cast("AddKeyRequest", request).new_key = new
+
+    def response_add(
+        self, request: HttpRequest, obj: OperatorToken, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        new = cast("AddKeyRequest", request).new_key
+        context = {**self.admin_site.each_context(request), "opts": self.opts, "token": obj, "secret": new.secret}
+        template = "admin/accounts/operatortoken/created.html"
+        response = TemplateResponse(request, template, {**context, "title": "Operator token created"})
+        response["Cache-Control"] = "no-store"
+        return response
+
+    @admin.action(description="Revoke selected tokens", permissions=["delete"])
+    def revoke_selected(self, request: HttpRequest, queryset: QuerySet[OperatorToken]) -> None:
+        revoked = [token for token in queryset if operator_tokens.revoke(token)]
+        for token in revoked:
+            self.log_change(request, token, "Revoked.")
+        messages.success(request, f"Revoked: {len(revoked)}.")
+
+    def get_actions(self, request: HttpRequest) -> Any:
+        actions = super().get_actions(request)
+        actions.pop("delete_selected", None)
+        return actions
+
+    def has_delete_permission(self, request: HttpRequest, obj: OperatorToken | None = None) -> bool:
+        return obj is None and super().has_delete_permission(request, obj)
 
 
 # allauth's own pages: what they hold of people is theirs, and its secrets are nobody's to read.

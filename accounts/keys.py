@@ -30,8 +30,8 @@ UNKNOWN_SECONDS = 5.0
 CAPACITY = 50_000
 
 
-def generate() -> str:
-    return PREFIX + "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
+def generate(prefix: str = PREFIX) -> str:
+    return prefix + "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
 
 
 def digest(key: str) -> str:

@@ -89,6 +89,10 @@ class Organization(Limited):
         help_text="Where it has provider keys of its own for a model, CCM's are never used instead.",
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    closed_at = models.DateTimeField(null=True, blank=True, editable=False)
+    erased_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="When what it held of people was deleted, after it was closed."
+    )
     members: "models.ManyToManyField[User, Membership]" = models.ManyToManyField(
         User, through="Membership", related_name="organizations"
     )
@@ -168,6 +172,30 @@ class ApiKey(Limited):
         if self.revoked_at is not None:
             return "revoked"
         return "expired" if self.is_expired else "active" if self.disabled_at is None else "disabled"
+
+
+class OperatorToken(models.Model):
+    """Lets a program act as an operator at /admin/api/. Shown once; only its HMAC is stored."""
+
+    user = models.ForeignKey(
+        User,
+        on_delete=models.CASCADE,
+        related_name="operator_tokens",
+        limit_choices_to={"is_staff": True},
+        help_text="Whose permissions it has.",
+    )
+    name = models.CharField(max_length=80)
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    last_four = models.CharField(max_length=4, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        ordering = ("-id",)
+
+    def __str__(self) -> str:
+        return f"{self.name} (ccm-op-…{self.last_four})"
 
 
 class WelcomeGift(models.Model):

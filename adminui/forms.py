@@ -85,3 +85,19 @@ class OwnKeyForm(forms.Form):
     def __init__(self, *args: Any, providers: list[tuple[str, str]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["provider"].choices = providers  # type: ignore[attr-defined]
+
+
+class CloseForm(forms.Form):
+    name = forms.CharField(
+        max_length=200,
+        label="To confirm, type the organisation’s name",
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
+
+
+class DeleteAccountForm(forms.Form):
+    email = forms.CharField(
+        max_length=254,
+        label="To confirm, type your e-mail address",
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )

@@ -4,6 +4,7 @@ from smtplib import SMTPException
 from typing import Any
 
 from celery import shared_task
+from celery.schedules import crontab
 
 NOTICE_SECONDS = 15
 
@@ -28,10 +29,19 @@ def send_billing_notices() -> None:
     send_notices()
 
 
+@shared_task(name="adminui.erase_closed")
+def erase_closed() -> None:
+    """May run twice, or beside itself."""
+    from adminui.departures import erase_closed
+
+    erase_closed()
+
+
 BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "adminui.send_billing_notices": {
         "task": "adminui.send_billing_notices",
         "schedule": NOTICE_SECONDS,
         "options": {"expires": NOTICE_SECONDS},
     },
+    "adminui.erase_closed": {"task": "adminui.erase_closed", "schedule": crontab(hour=4, minute=53)},
 }

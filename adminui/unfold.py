@@ -14,6 +14,7 @@ SIDEBAR: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("E-mail addresses", "account.emailaddress", "alternate_email"),
         ("Second factors", "mfa.authenticator", "phonelink_lock"),
         ("Groups", "auth.group", "groups"),
+        ("Operator tokens", "accounts.operatortoken", "vpn_key"),
         ("Organisations", "accounts.organization", "apartment"),
         ("API keys", "accounts.apikey", "key"),
         ("Key budgets", "credits.keybudget", "savings"),

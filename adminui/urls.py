@@ -3,7 +3,20 @@ from django.urls import path
 from django.views.generic import RedirectView
 
 from adminui.api.app import api
-from adminui.views import billing, connect, credits, home, keys, models, organization, own_keys, routing, usage
+from adminui.views import (
+    billing,
+    connect,
+    credits,
+    departures,
+    documents,
+    home,
+    keys,
+    models,
+    organization,
+    own_keys,
+    routing,
+    usage,
+)
 
 
 class Favicon(RedirectView):
@@ -50,6 +63,10 @@ urlpatterns = [
     path("organization/members/<int:user_id>/role/", organization.change_role, name="organization-role"),
     path("organization/members/<int:user_id>/remove/", organization.remove, name="organization-remove"),
     path("organization/log/", organization.log, name="organization-log"),
+    path("organization/export/", departures.export, name="organization-export"),
+    path("organization/close/", departures.close, name="organization-close"),
+    path("your-data/", departures.own_data, name="own-data"),
+    path("delete-account/", departures.delete_account, name="account-delete"),
     path("organizations/new/", organization.create, name="organizations-new"),
     path("invitations/<str:token>/", organization.accept, name="invitation"),
     path("billing/", billing.page, name="billing"),
@@ -60,6 +77,8 @@ urlpatterns = [
     path("billing/portal/<str:name>/", billing.portal_wait, name="billing-portal-wait"),
     path("billing/auto/", billing.change_auto, name="billing-auto"),
     path("billing/low-balance/", billing.change_low_balance, name="billing-low-balance"),
+    path("docs/", documents.page, name="documents"),
+    path("docs/<slug:slug>/", documents.page, name="document"),
     path("redeem/", credits.redeem, name="redeem"),
     path("api/v1/", api.urls),
     path("favicon.ico", Favicon.as_view(), name="favicon"),

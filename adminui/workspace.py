@@ -44,7 +44,7 @@ class Workspace:
 
 def workspaces_of(user: User) -> list[Workspace]:
     """The organisations of `user`, their personal one first."""
-    memberships = Membership.objects.filter(user=user).select_related("organization")
+    memberships = Membership.objects.filter(user=user, organization__closed_at=None).select_related("organization")
     personal_first = sorted(
         memberships, key=lambda each: (each.organization.personal_owner_id != user.pk, each.organization.name)
     )

@@ -175,6 +175,22 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 FORMAT_MODULE_PATH = "adminui.formats"
 
+# The operators' API. By name, so that nothing of it is loaded before its first request.
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "adminui.operators.auth.TokenAuthentication",
+        "adminui.operators.auth.OperatorSession",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["adminui.operators.auth.OperatorPermissions"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PAGINATION_CLASS": "adminui.operators.base.Pages",
+    "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.UserRateThrottle"],
+    "DEFAULT_THROTTLE_RATES": {"user": "600/min"},
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "adminui.operators.errors.handle",
+}
+
 STATIC_URL = "/static/"
 # The API's documentation page. Not as an app: its import costs every process that only serves `/v1`.
 NINJA = importlib.util.find_spec("ninja")
@@ -218,6 +234,8 @@ os.environ["TIKTOKEN_CACHE_DIR"] = str(BASE_DIR / "providers" / "vocab")
 HOLD_LEASE_SECONDS = env_int("CCM_HOLD_LEASE_SECONDS", 60, minimum=2, maximum=3600)
 # Usage records of months that ended longer ago are archived and deleted; 0 keeps them for ever.
 USAGE_RETENTION_DAYS = env_int("CCM_USAGE_RETENTION_DAYS", 400, maximum=36_500)
+# What a closed organisation tells of people is kept so long, and then deleted.
+CLOSED_RETENTION_DAYS = env_int("CCM_CLOSED_RETENTION_DAYS", 30, maximum=3650)
 CALIBRATION_SECONDS = env_int("CCM_CALIBRATION_SECONDS", 60, minimum=1, maximum=3600)
 JOURNAL_DIR = DATA_DIR / "journal"
 # How long promotional credits last that were granted without a date; 0: for ever.

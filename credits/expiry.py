@@ -11,8 +11,9 @@ from credits.errors import LedgerDrift
 from credits.models import AccountKind, LotKind
 
 
-def expire_due(books: Books, wallet: WalletRow) -> int:
-    """Take the wallet's expired credits out of `books`, at most what is free; how many nanos.
+def expire_due(books: Books, wallet: WalletRow, *, closing: bool = False) -> int:
+    """Take the wallet's expired credits out of `books`, at most what is free; how many nanos. `closing`: the
+    organisation is closed, and all that it has left has expired.
 
     Of several expired lots those are spared that a capture would use first. May be repeated: it finds
     what is left then. `next_expiry` is brought up to date."""
@@ -20,7 +21,7 @@ def expire_due(books: Books, wallet: WalletRow) -> int:
     if organization_id not in books.lots:
         books.read_lots([organization_id])
     books.read_accounts([organization_id])
-    dated = _dated_lots(books, organization_id)
+    dated = _dated_lots(books, organization_id, everything=closing)
     lots = books.lots.get(organization_id, [])
     taken = 0
     for lot in reversed(lots):
@@ -47,14 +48,15 @@ def expire_due(books: Books, wallet: WalletRow) -> int:
     return taken
 
 
-def _dated_lots(books: Books, organization_id: int) -> dict[int, tuple[str, int, bool]]:
+def _dated_lots(books: Books, organization_id: int, *, everything: bool) -> dict[int, tuple[str, int, bool]]:
     """Lot id -> (kind, nanos that have expired of it before, whether it has expired now), of open lots."""
+    which = "" if everything else " AND expires_at IS NOT NULL"
     books.cursor.execute(
         "SELECT id, kind, expired, expires_at <= %s FROM credits_creditlot "
-        "WHERE wallet_id = %s AND remaining > 0 AND expires_at IS NOT NULL",
+        f"WHERE wallet_id = %s AND remaining > 0{which}",
         (books.stamp, organization_id),
     )
-    return {row[0]: (row[1], row[2], bool(row[3])) for row in books.cursor.fetchall()}
+    return {row[0]: (row[1], row[2], everything or bool(row[3])) for row in books.cursor.fetchall()}
 
 
 def _tell_next_expiry(books: Books, organization_id: int, lot_ids: list[int]) -> None:

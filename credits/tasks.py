@@ -8,7 +8,7 @@ from celery import shared_task
 from celery.schedules import crontab
 from django.utils import timezone
 
-from credits import services
+from credits import closing, services
 from credits.explanations import forget_before
 from credits.payments.tasks import BEAT_SCHEDULE as OF_PAYMENTS
 from credits.reconcile import reconcile as run_reconciliation
@@ -71,6 +71,11 @@ def check_rollups() -> None:
         log.error("rollups_still_differ", detail=detail)
 
 
+@shared_task(name="credits.forfeit_closed")
+def forfeit_closed() -> None:
+    closing.forfeit_closed()
+
+
 @shared_task(name="credits.archive_usage")
 def archive_usage() -> None:
     before = archive.due_before(timezone.now())
@@ -100,6 +105,11 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "credits.archive_usage": {
         "task": "credits.archive_usage",
         "schedule": crontab(minute=41),
+        "options": {"expires": 1800},
+    },
+    "credits.forfeit_closed": {
+        "task": "credits.forfeit_closed",
+        "schedule": crontab(minute=23),
         "options": {"expires": 1800},
     },
     "credits.reconcile": {"task": "credits.reconcile", "schedule": crontab(hour=3, minute=17, day_of_week="1-6")},

@@ -98,6 +98,19 @@ class TiersField(models.JSONField):
         return models.Field.formfield(self, **{**kwargs, "form_class": _TiersInput, "required": False})
 
 
+def credential_secret(secret: str) -> str:
+    """A provider's secret as it is stored: an API key, or a key file's JSON on one line. Raises ValidationError."""
+    secret = secret.strip()
+    if secret.startswith("{"):
+        try:
+            return json.dumps(json.loads(secret))
+        except ValueError:
+            raise ValidationError("This key looks like JSON, but is cut or damaged. Paste the whole file.") from None
+    if any(character.isspace() or not character.isprintable() for character in secret):
+        raise ValidationError("An API key holds no spaces and line ends. Paste it again.")
+    return secret
+
+
 def valid_tiers(value: Any) -> None:
     try:
         canonical = tiers.stored(value)

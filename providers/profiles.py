@@ -162,7 +162,7 @@ def _version(row: ProfileVersion) -> Version:
         author=row.created_by.email if row.created_by else "",
         means=row.means,
         values=row.values,
-        changes={name: (old, new) for name, (old, new) in row.changes.items()},
+        changes={name: (old, new) for name, (old, new) in sorted(row.changes.items())},  # jsonb has an order of its own
         reverts=row.reverts,
     )
 

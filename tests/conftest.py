@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import redis
 from django.core.cache import cache
-from pytest_django import Settings
+from django.db import connection
+from pytest_django import DjangoDbBlocker, Settings
 
 from tests.credits.flush import flushable_ledger  # noqa: F401 - a fixture for every transactional test
 from tests.plugin import valkey as valkey_servers
@@ -28,6 +29,18 @@ def _empty_cache() -> Iterator[None]:
 def _quick_passwords(settings: Settings) -> None:
     """Argon2 takes its time on purpose: 0.2 seconds for each log-in that a test makes."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """PostgreSQL drops no database that somebody is connected to, be it a thread that an async test has left idle."""
+    yield
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
 
 
 @pytest.fixture

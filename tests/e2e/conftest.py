@@ -12,14 +12,19 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import urlsplit
 
 import pytest
+from playwright.sync_api import Page, sync_playwright
 
 from tests.e2e import clients
 from tests.e2e.product import Installation, run_product
 from tests.world import World
 
 HERE = Path(__file__).parent
+BROWSER_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
+OURS = {"127.0.0.1", "localhost", None}
+"""Hosts of the product; none at all in `data:`."""
 _numbers = count(1)
 
 
@@ -79,6 +84,22 @@ def installation(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """`make run` in a copy of the project, with next to no environment: as on a fresh machine."""
     with run_product(project, tmp_path_factory.mktemp("fresh")) as made:
         yield made
+
+
+@pytest.fixture
+def page(installation: Installation, chromium: str) -> Iterator[Page]:
+    """A new browser on the installation; an error on any of its pages, or a request to elsewhere, fails the test."""
+    troubles: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=BROWSER_FLAGS)
+        page = browser.new_page(base_url=installation.url)
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on("console", lambda line: troubles.append(line.text) if line.type == "error" else None)
+        page.on("response", lambda r: troubles.append(f"{r.status} {r.url}") if r.status >= 500 else None)
+        page.on("request", lambda r: troubles.append(r.url) if urlsplit(r.url).hostname not in OURS else None)
+        yield page
+        browser.close()
+    assert troubles == []
 
 
 @pytest.fixture

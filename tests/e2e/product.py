@@ -17,8 +17,10 @@ READY_SECONDS = 400
 
 @dataclass(frozen=True)
 class Installation:
-    """A product that `make run` has started; `banner` is what it printed."""
+    """A product that `make run` has started; `banner` is what it printed until it was ready, `output` the file that
+    everything since goes to, mails among it."""
 
+    output: Path
     folder: Path
     url: str
     banner: str
@@ -61,7 +63,7 @@ def run_product(project: Path, target: Path) -> Iterator[Installation]:
         process = spawn(["make", "run"], output=file, cwd=folder, environment=environment)
     try:
         _await_banner(process, output)
-        yield Installation(folder, f"http://127.0.0.1:{port}", output.read_text(), environment)
+        yield Installation(output, folder, f"http://127.0.0.1:{port}", output.read_text(), environment)
     finally:
         os.killpg(process.pid, signal.SIGINT)
         try:

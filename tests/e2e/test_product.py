@@ -2,15 +2,11 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from tests.e2e.product import Installation
-
-BROWSER_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
 
 
 def test_the_pasted_lines_make_claude_code_answer(installation: Installation, client: Path, tmp_path: Path) -> None:
@@ -29,20 +25,6 @@ def test_the_pasted_lines_make_claude_code_answer(installation: Installation, cl
     assert done.returncode == 0, done
     assert done.stdout.strip()
     assert "API Error" not in done.stdout
-
-
-@pytest.fixture
-def page(installation: Installation, chromium: str) -> Iterator[Page]:
-    """A new browser on the installation; an error on any of its pages fails the test."""
-    troubles: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=BROWSER_FLAGS)
-        page = browser.new_page(base_url=installation.url)
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("response", lambda r: troubles.append(f"{r.status} {r.url}") if r.status >= 500 else None)
-        yield page
-        browser.close()
-    assert troubles == []
 
 
 def test_a_customer_signs_in_and_makes_a_key_that_works(installation: Installation, page: Page) -> None:

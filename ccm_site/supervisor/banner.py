@@ -44,6 +44,7 @@ def banner(url: str, data_dir: Path, home: Path | None = None) -> str:
             "",
             *client_lines(url, demo),
             "",
+            f"Mails (codes of sign-ups, receipts) are printed to {data_dir / 'logs' / 'worker.log'}",
         ]
     else:
         lines += [

@@ -17,10 +17,8 @@ READY_SECONDS = 400
 
 @dataclass(frozen=True)
 class Installation:
-    """A product that `make run` has started; `banner` is what it printed until it was ready, `output` the file that
-    everything since goes to, mails among it."""
+    """A product that `make run` has started; `banner` is what it printed."""
 
-    output: Path
     folder: Path
     url: str
     banner: str
@@ -32,6 +30,11 @@ class Installation:
         export = next(line for line in self.banner.splitlines() if line.startswith("export "))
         ask = next(line for line in self.banner.splitlines() if line.startswith("claude "))
         return [export, ask]
+
+    @property
+    def mails(self) -> str:
+        """Every mail so far, as the demo prints them."""
+        return (self.folder / "var" / "logs" / "worker.log").read_text()
 
     def log_in(self, role: str) -> tuple[str, str]:
         """E-mail and password from the banner's line for this role."""
@@ -63,7 +66,7 @@ def run_product(project: Path, target: Path) -> Iterator[Installation]:
         process = spawn(["make", "run"], output=file, cwd=folder, environment=environment)
     try:
         _await_banner(process, output)
-        yield Installation(output, folder, f"http://127.0.0.1:{port}", output.read_text(), environment)
+        yield Installation(folder, f"http://127.0.0.1:{port}", output.read_text(), environment)
     finally:
         os.killpg(process.pid, signal.SIGINT)
         try:

@@ -196,6 +196,9 @@ def shown(at: Any) -> Any:
     return at
 
 
+MOST_ANSWERS = 2000
+
+
 def once(store: Store, key: str, asked: str, answer: Callable[[], tuple[int, Json]]) -> tuple[int, Json, bool]:
     """The answer to a request with an idempotency key: the first one again, whatever it was, for the same request.
     Raises Refused when the key was used for another. The last says whether it is a repetition."""
@@ -211,6 +214,8 @@ def once(store: Store, key: str, asked: str, answer: Callable[[], tuple[int, Jso
             )
         return kept["status"], kept["body"], True
     status, body = answer()
+    if len(store.answers) >= MOST_ANSWERS:
+        del store.answers[next(iter(store.answers))]
     store.answers[key] = {"asked": asked, "status": status, "body": body}
     return status, body, False
 

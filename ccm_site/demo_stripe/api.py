@@ -140,6 +140,7 @@ ROUTES: list[tuple[str, str, Call]] = [
     ("GET", "customers/{id}/payment_methods", _methods),
     ("POST", "billing_portal/sessions", _portal),
     ("POST", "checkout/sessions", _session),
+    ("GET", "checkout/sessions", _list("checkout.session", "payment_intent")),
     ("GET", "checkout/sessions/{id}", _read_session),
     ("POST", "checkout/sessions/{id}/expire", _expire_session),
     ("POST", "setup_intents", _setup_intent),

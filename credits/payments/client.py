@@ -255,6 +255,12 @@ class StripeApi:
                 return dict((paid["invoice"] or {}).get("metadata") or {})
         return metadata
 
+    def session_of(self, payment_intent: str) -> str:
+        """The Checkout session of a payment; "" for none."""
+        with calling():
+            found = self._v1.checkout.sessions.list({"payment_intent": payment_intent, "limit": 1}).to_dict()["data"]
+        return str(found[0]["id"]) if found else ""
+
     def metadata_of(self, kind: str, object_id: str) -> Mapping[str, str]:
         """Of a Checkout session or an invoice; `kind` as events spell it."""
         service = self._v1.checkout.sessions if kind == "checkout.session" else self._v1.invoices

@@ -52,6 +52,8 @@ def sync_customer(customer_id: str) -> bool:
     BillingAccount.objects.filter(pk=account.pk, customer=customer_id).update(
         payment_method=seen.payment_method, card=seen.card
     )
+    if not seen.payment_method and AutoTopUp.objects.filter(pk=account.pk, enabled=True).update(enabled=False):
+        audit.record(account.pk, None, "switched off auto top-up", details="the card was removed")
     return True
 
 

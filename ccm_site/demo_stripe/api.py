@@ -125,6 +125,8 @@ def _read(kind: str) -> Call:
 def _list(kind: str, *filters: str) -> Call:
     def call(store: Store, params: Json, _id: str, _origin: str) -> Json:
         found = store.all(kind, **{name: params[name] for name in filters if name in params})
+        if len(params.get("types", [])) > 20:
+            raise Refused(400, "Array above maximum size 20", param="types")
         if "types" in params:
             found = [each for each in found if each["type"] in params["types"]]
         return listed(found, params, f"/v1/{kind}s")
@@ -184,7 +186,12 @@ def call(store: Store, method: str, path: str, params: Json, origin: str) -> Jso
             if found.get("deleted"):
                 found = {"id": found["id"], "object": found["object"], "deleted": True}
             paths = expand if isinstance(expand, list) else []
-            return shown(expanded(store, found, paths))
+            if any(path.count(".") > 3 for path in paths):
+                raise Refused(400, "You cannot expand more than 4 levels of a property.", param="expand")
+            if found["object"] == "invoice" and not any(path.split(".")[0] == "payments" for path in paths):
+                found = {name: value for name, value in found.items() if name != "payments"}
+            answer: Json = shown(expanded(store, found, paths))
+            return answer
     raise Refused(404, f"Unrecognized request URL ({method}: {path}).")
 
 

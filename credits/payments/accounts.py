@@ -24,7 +24,7 @@ def ensure_customer(api: StripeApi, organization_id: int) -> str:
     idempotency key, and the first answer is kept."""
     account = billing_account(organization_id)
     if account.customer:
-        return account.customer
+        return str(account.customer)
     organization = Organization.objects.get(pk=organization_id)
     owner = Membership.objects.filter(organization=organization, role=Role.OWNER).select_related("user").first()
     email = owner.user.email if owner else ""

@@ -114,7 +114,7 @@ class StripeApi:
             secret_key,
             http_client=stripe.RequestsClient(timeout=TIMEOUT_SECONDS),
             max_network_retries=RETRIES,
-            **({"base_addresses": {"api": api_base}} if api_base else {}),
+            base_addresses={"api": api_base} if api_base else None,
         )
         self._v1: Any = self._client.v1
 

@@ -68,7 +68,7 @@ def test_a_customer_of_the_demo_buys_credits_with_a_test_card(project: Path, tmp
             status = waiting.url.path + "status/"
 
             def to_stripe() -> str | None:
-                return browser.get(f"{status}?pay=1").headers.get("HX-Redirect")
+                return str(browser.get(f"{status}?pay=1").headers.get("HX-Redirect", ""))
 
             pay = awaited(to_stripe, "the worker made no payment page")
             assert f":{port}/" not in pay, "on a port of its own"

@@ -59,7 +59,7 @@ def store(seen: SeenEvent, source: str) -> bool:
                 connection.ops.adapt_datetimefield_value(timezone.now()),
             ),
         )
-        return cursor.rowcount == 1
+        return bool(cursor.rowcount == 1)
 
 
 def handle(event_id: str) -> None:

@@ -14,6 +14,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from ccm_site.demo_stripe import money
+from ccm_site.demo_stripe.store import Json
 from credits.errors import PaymentsUnavailable
 from credits.payments import auto, events, handlers, topups
 from credits.payments.models import (
@@ -35,11 +36,11 @@ from tests.fakes.stripe import KEY, OLD_SECRET, SECRET, signed
 TOLD = ("checkout.session.completed", "payment_intent.succeeded", "refund.created", "refund.failed")
 
 
-def of_types(shop: Shop, *types: str) -> list[dict]:
+def of_types(shop: Shop, *types: str) -> list[Json]:
     return [event for event in shop.stripe.events if event["type"] in types]
 
 
-def handle_again(told: list[dict]) -> None:
+def handle_again(told: list[Json]) -> None:
     """As if the mark that they were handled had been lost."""
     for event in StripeEvent.objects.filter(pk__in=[event["id"] for event in told]):
         handlers.handle(event)

@@ -125,6 +125,8 @@ def _read(kind: str) -> Call:
 def _list(kind: str, *filters: str) -> Call:
     def call(store: Store, params: Json, _id: str, _origin: str) -> Json:
         found = store.all(kind, **{name: params[name] for name in filters if name in params})
+        if len(params.get("types", [])) > 20:
+            raise Refused(400, "Array above maximum size 20", param="types")
         if "types" in params:
             found = [each for each in found if each["type"] in params["types"]]
         return listed(found, params, f"/v1/{kind}s")
@@ -140,6 +142,7 @@ ROUTES: list[tuple[str, str, Call]] = [
     ("GET", "customers/{id}/payment_methods", _methods),
     ("POST", "billing_portal/sessions", _portal),
     ("POST", "checkout/sessions", _session),
+    ("GET", "checkout/sessions", _list("checkout.session", "payment_intent")),
     ("GET", "checkout/sessions/{id}", _read_session),
     ("POST", "checkout/sessions/{id}/expire", _expire_session),
     ("POST", "setup_intents", _setup_intent),
@@ -183,7 +186,12 @@ def call(store: Store, method: str, path: str, params: Json, origin: str) -> Jso
             if found.get("deleted"):
                 found = {"id": found["id"], "object": found["object"], "deleted": True}
             paths = expand if isinstance(expand, list) else []
-            return shown(expanded(store, found, paths))
+            if any(path.count(".") > 3 for path in paths):
+                raise Refused(400, "You cannot expand more than 4 levels of a property.", param="expand")
+            if found["object"] == "invoice" and not any(path.split(".")[0] == "payments" for path in paths):
+                found = {name: value for name, value in found.items() if name != "payments"}
+            answer: Json = shown(expanded(store, found, paths))
+            return answer
     raise Refused(404, f"Unrecognized request URL ({method}: {path}).")
 
 
@@ -194,6 +202,9 @@ def shown(at: Any) -> Any:
     if isinstance(at, dict):
         return {key: shown(value) for key, value in at.items() if not key.startswith("_")}
     return at
+
+
+MOST_ANSWERS = 2000
 
 
 def once(store: Store, key: str, asked: str, answer: Callable[[], tuple[int, Json]]) -> tuple[int, Json, bool]:
@@ -211,6 +222,8 @@ def once(store: Store, key: str, asked: str, answer: Callable[[], tuple[int, Jso
             )
         return kept["status"], kept["body"], True
     status, body = answer()
+    if len(store.answers) >= MOST_ANSWERS:
+        del store.answers[next(iter(store.answers))]
     store.answers[key] = {"asked": asked, "status": status, "body": body}
     return status, body, False
 

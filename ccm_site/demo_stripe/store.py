@@ -18,7 +18,7 @@ API_VERSION = "2026-10-28.endive"
 class Refused(Exception):
     """An answer that is no success; `body` is the API's error object."""
 
-    def __init__(self, status: int, message: str, **more: Any) -> None:
+    def __init__(self, status: int, message: str, /, **more: Any) -> None:
         super().__init__(message)
         self.status = status
         self.body = {"type": more.pop("type", "invalid_request_error"), "message": message, **more}

@@ -9,7 +9,7 @@ from accounts.models import Membership, Organization, User
 from accounts.roles import Role
 from credits.errors import InvalidAmount
 from credits.money import LARGEST, format_usd
-from credits.payments.client import StripeApi, stripe_api
+from credits.payments.client import StripeApi, installation, stripe_api
 from credits.payments.models import AutoTopUp, BillingAccount
 
 log = structlog.get_logger("ccm.payments")
@@ -24,12 +24,12 @@ def ensure_customer(api: StripeApi, organization_id: int) -> str:
     idempotency key, and the first answer is kept."""
     account = billing_account(organization_id)
     if account.customer:
-        return account.customer
+        return str(account.customer)
     organization = Organization.objects.get(pk=organization_id)
     owner = Membership.objects.filter(organization=organization, role=Role.OWNER).select_related("user").first()
     email = owner.user.email if owner else ""
-    # A customer that was deleted at Stripe is replaced: the day keeps its key from being repeated for ever.
-    key = f"customer:{organization_id}:{timezone.now():%Y%m%d}:{account.created_at.timestamp():.0f}"
+    # A customer that was deleted at Stripe is replaced: the hour keeps a key from leading to the old one for ever.
+    key = f"customer:{installation()}:{organization_id}:{timezone.now():%Y%m%d%H}"
     made = api.create_customer(organization_id, organization.name, email, key)
     BillingAccount.objects.filter(pk=organization_id, customer=None).update(customer=made)
     return BillingAccount.objects.values_list("customer", flat=True).get(pk=organization_id) or made
@@ -52,6 +52,8 @@ def sync_customer(customer_id: str) -> bool:
     BillingAccount.objects.filter(pk=account.pk, customer=customer_id).update(
         payment_method=seen.payment_method, card=seen.card
     )
+    if not seen.payment_method and AutoTopUp.objects.filter(pk=account.pk, enabled=True).update(enabled=False):
+        audit.record(account.pk, None, "switched off auto top-up", details="the card was removed")
     return True
 
 

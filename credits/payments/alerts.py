@@ -21,6 +21,7 @@ LIMIT = 500
 def check_balances(now: datetime | None = None) -> int:
     """Tell organisations that few credits are left, if they ever had any; how many were told."""
     now = now or timezone.now()
+    _watch_everybody()
     low = Q(posted__lt=F("held") + F("debt") + F("organization__billing__low_balance"))
     watched = Wallet.objects.filter(organization__billing__low_balance__gt=0)
     BillingAccount.objects.filter(
@@ -37,6 +38,15 @@ def check_balances(now: datetime | None = None) -> int:
                 )  # fmt: skip
                 told += 1
     return told
+
+
+def _watch_everybody() -> None:
+    """Who has credits and has never looked at billing is told all the same."""
+    unknown = Wallet.objects.filter(organization__billing=None, lots__isnull=False).distinct()
+    BillingAccount.objects.bulk_create(
+        [BillingAccount(organization_id=id_) for id_ in unknown.values_list("pk", flat=True)[:LIMIT]],
+        ignore_conflicts=True,
+    )
 
 
 def check_budgets(now: datetime | None = None) -> int:

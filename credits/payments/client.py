@@ -37,6 +37,7 @@ log = structlog.get_logger("ccm.payments")
 
 TIMEOUT_SECONDS = 20
 RETRIES = 2
+MOST_TYPES = 20
 CHECKOUT_LIFE = timedelta(hours=2)
 TAX_CODE = "txcd_10103001"
 """Software as a service, business use: https://docs.stripe.com/tax/tax-codes."""
@@ -113,7 +114,7 @@ class StripeApi:
             secret_key,
             http_client=stripe.RequestsClient(timeout=TIMEOUT_SECONDS),
             max_network_retries=RETRIES,
-            **({"base_addresses": {"api": api_base}} if api_base else {}),
+            base_addresses={"api": api_base} if api_base else None,
         )
         self._v1: Any = self._client.v1
 
@@ -234,9 +235,12 @@ class StripeApi:
             self._v1.invoices.void_invoice(invoice_id)
 
     def invoice(self, invoice_id: str) -> SeenInvoice:
+        """In two steps: the charge is deeper in it than Stripe expands (four levels)."""
         with calling():
-            expand = ["payments.data.payment.payment_intent.latest_charge"]
-            return reading.invoice(self._v1.invoices.retrieve(invoice_id, {"expand": expand}).to_dict())
+            found = self._v1.invoices.retrieve(invoice_id, {"expand": ["payments"]}).to_dict()
+            intent = reading.payment_of(found)
+            paid = self._v1.payment_intents.retrieve(intent, {"expand": ["latest_charge"]}).to_dict() if intent else {}
+        return reading.invoice(found, paid)
 
     # What events are about
 
@@ -254,6 +258,12 @@ class StripeApi:
             for paid in self._v1.invoice_payments.list(asked).to_dict()["data"]:
                 return dict((paid["invoice"] or {}).get("metadata") or {})
         return metadata
+
+    def session_of(self, payment_intent: str) -> str:
+        """The Checkout session of a payment; "" for none."""
+        with calling():
+            found = self._v1.checkout.sessions.list({"payment_intent": payment_intent, "limit": 1}).to_dict()["data"]
+        return str(found[0]["id"]) if found else ""
 
     def metadata_of(self, kind: str, object_id: str) -> Mapping[str, str]:
         """Of a Checkout session or an invoice; `kind` as events spell it."""
@@ -291,11 +301,14 @@ class StripeApi:
     # What has happened
 
     def events(self, since: datetime, types: Sequence[str]) -> Iterator[SeenEvent]:
-        """Newest first; Stripe keeps them for 30 days."""
-        params = {"created": {"gte": int(since.timestamp())}, "types": list(types), "limit": 100}
-        with calling():
-            for event in self._v1.events.list(params).auto_paging_iter():
-                yield reading.event(event.to_dict())
+        """The newest of each 20 types first, which is how many may be asked for at once. Stripe keeps them for 30
+        days."""
+        for first in range(0, len(types), MOST_TYPES):
+            some = list(types[first : first + MOST_TYPES])
+            params = {"created": {"gte": int(since.timestamp())}, "types": some, "limit": 100}
+            with calling():
+                for event in self._v1.events.list(params).auto_paging_iter():
+                    yield reading.event(event.to_dict())
 
     def balance_transactions(self, since: datetime) -> Iterator[SeenTransaction]:
         params = {"created": {"gte": int(since.timestamp())}, "limit": 100}

@@ -59,7 +59,7 @@ def store(seen: SeenEvent, source: str) -> bool:
                 connection.ops.adapt_datetimefield_value(timezone.now()),
             ),
         )
-        return cursor.rowcount == 1
+        return bool(cursor.rowcount == 1)
 
 
 def handle(event_id: str) -> None:
@@ -107,7 +107,7 @@ def poll(now: datetime | None = None) -> int:
     progress = StripeProgress.objects.filter(pk=POLL_NAME).first()
     since = progress.read_to - OVERLAP if progress else now - LOOK_BACK
     found = [seen for seen in stripe_api().events(since, sorted(handlers.HANDLERS)) if seen.created_at <= now - FRESH]
-    missed = sum(store(seen, POLL) for seen in reversed(found))
+    missed = sum(store(seen, POLL) for seen in sorted(found, key=lambda seen: seen.created_at))
     StripeProgress.objects.update_or_create(
         pk=POLL_NAME, defaults={"read_to": now, "read_at": now, "missed": missed if progress else 0}
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from credits.payments import disputes, refunds, topups
 from credits.payments.accounts import sync_customer
 from credits.payments.client import stripe_api
-from credits.payments.models import StripeEvent
+from credits.payments.models import StripeEvent, TopUp, TopUpKind
 
 APPLIED, FOREIGN, IGNORED = "applied", "foreign", "ignored"
 
@@ -20,22 +20,21 @@ def _checkout(event: StripeEvent) -> str:
 
 
 def _invoice(event: StripeEvent) -> str:
+    """Of an auto top-up; a Checkout's invoice has the top-up's tag too, and its session is looked at."""
     top_up = topups.find(invoice=event.object_id)
     if top_up is None:
-        top_up = topups.adopt(stripe_api().metadata_of("invoice", event.object_id))
-        if top_up is not None and top_up.kind == topups.TopUpKind.AUTO and top_up.invoice is None:
-            top_up = topups.adopt(stripe_api().metadata_of("invoice", event.object_id), invoice=event.object_id)
+        metadata = stripe_api().metadata_of("invoice", event.object_id)
+        top_up = topups.adopt(metadata)
+        if top_up is not None and top_up.kind == TopUpKind.AUTO:
+            top_up = topups.adopt(metadata, invoice=event.object_id)
     return _look(top_up)
 
 
 def _payment_intent(event: StripeEvent) -> str:
-    top_up = topups.find(intent=event.object_id)
-    if top_up is None:
-        top_up = topups.adopt(stripe_api().owner_of(event.object_id))
-    return _look(top_up)
+    return _look(topups.of_payment(event.object_id))
 
 
-def _look(top_up: "topups.TopUp | None") -> str:
+def _look(top_up: TopUp | None) -> str:
     if top_up is None:
         return FOREIGN
     topups.look(top_up)

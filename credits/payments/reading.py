@@ -60,12 +60,15 @@ def checkout(session: Json) -> SeenPayment:
     )
 
 
-def invoice(found: Json) -> SeenInvoice:
-    intent: Json = {}
-    for paid in _object(found.get("payments")).get("data", []):
-        intent = _object(_object(paid.get("payment")).get("payment_intent")) or intent
-        if intent.get("status") == "succeeded":
-            break
+def payment_of(invoice: Json) -> str | None:
+    """The id of the payment intent that pays an invoice, or is to; None before it is finished."""
+    paid = [_object(each) for each in _object(invoice.get("payments")).get("data", [])]
+    chosen = next((each for each in paid if each.get("status") == "paid"), paid[0] if paid else {})
+    return id_of(_object(chosen.get("payment")).get("payment_intent"))
+
+
+def invoice(found: Json, intent: Json) -> SeenInvoice:
+    """`intent`: its payment intent, {} before there is one."""
     status, attempted = str(found.get("status")), bool(found.get("attempted"))
     state = TopUpState.PROCESSING
     if status == "paid" and intent.get("status") == "succeeded":

@@ -143,9 +143,7 @@ def sync(stripe_id: str) -> str:
 
 def top_up_of(payment_intent: str) -> TopUp | None:
     """The top-up of a payment, brought up to date first: money that goes back has come in before."""
-    top_up = topups.find(intent=payment_intent)
-    if top_up is None:
-        top_up = topups.adopt(stripe_api().owner_of(payment_intent), intent=payment_intent)
+    top_up = topups.of_payment(payment_intent)
     if top_up is not None and top_up.state != TopUpState.SUCCEEDED:
         top_up = topups.look(top_up)
         if top_up.state != TopUpState.SUCCEEDED:

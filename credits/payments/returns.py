@@ -34,7 +34,7 @@ def lots_of(top_up: TopUp) -> set[int]:
     groups = [f"refund:{id_}" for id_ in top_up.refunds.values_list("pk", flat=True)]
     groups += [f"dispute:{id_}" for id_ in top_up.disputes.values_list("pk", flat=True)]
     sources = [f"topup:{top_up.pk}:credit", *(f"{group}:back:credit" for group in groups)]
-    return set(CreditLot.objects.filter(source_id__in=sources).values_list("pk", flat=True))
+    return set(CreditLot.objects.filter(source__idempotency_key__in=sources).values_list("pk", flat=True))
 
 
 def left_of(opened: OpenBooks, top_up: TopUp) -> int:

@@ -237,6 +237,17 @@ def adopt(metadata: "reading.Json", *, session: str = "", invoice: str = "", int
     return TopUp.objects.get(pk=top_up.pk)
 
 
+def of_payment(payment_intent: str) -> TopUp | None:
+    """The top-up that a payment is of, with the Checkout session that it was paid in; None for one of none of ours."""
+    top_up = find(intent=payment_intent)
+    if top_up is None:
+        top_up = adopt(stripe_api().owner_of(payment_intent))
+    if top_up is not None and top_up.kind == TopUpKind.MANUAL and top_up.checkout_session is None:
+        session = stripe_api().session_of(payment_intent)
+        top_up = adopt({**client.tags(), client.TOP_UP: str(top_up.pk)}, session=session)
+    return top_up
+
+
 def sweep(now: datetime | None = None) -> int:
     """Take on what nobody has looked at for a while: a task that was lost, a webhook that never came. How many."""
     now = now or timezone.now()

@@ -164,3 +164,12 @@ def test_fees_are_whole_cents_and_parts_add_up(amount: int, basis: int, least: i
     assert 0 <= part.credit <= paid.credit
     assert 0 <= part.tax <= paid.tax
     assert share(paid, paid.total) == paid
+
+
+def test_one_worker_at_a_time_speaks_with_stripe_about_a_top_up(shop: Shop):
+    begun = topups.start(shop.id, 20 * USD, key="k", by=shop.user)
+    now = timezone.now()
+    assert topups.claim(begun.pk, now)
+    assert topups.advance(begun.pk).state == TopUpState.CREATED, "another one is at it"
+    assert shop.stripe.all("checkout.session") == []
+    assert topups.claim(begun.pk, now + topups.CLAIM + timedelta(seconds=1)), "a dead worker's is taken over"

@@ -8,27 +8,39 @@ from datetime import timedelta
 
 import pytest
 import stripe as sdk
+from django.db import OperationalError
 from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
+from ccm_site.demo_stripe import money
+from ccm_site.demo_stripe.store import Json
 from credits.errors import PaymentsUnavailable
-from credits.payments import events, handlers, topups
-from credits.payments.models import BillingNotice, PaymentDispute, PaymentRefund, StripeEvent, TopUp, TopUpState
+from credits.payments import auto, events, handlers, topups
+from credits.payments.models import (
+    AutoTopUp,
+    BillingAccount,
+    BillingNotice,
+    PaymentDispute,
+    PaymentRefund,
+    StripeEvent,
+    TopUp,
+    TopUpState,
+)
 from credits.payments.signature import is_signed
 from credits.reconcile import run_checks
 from tests.credits.payments.support import Shop
 from tests.credits.support import USD, assert_reconciled
-from tests.fakes.stripe import OLD_SECRET, SECRET, signed
+from tests.fakes.stripe import KEY, OLD_SECRET, SECRET, signed
 
 TOLD = ("checkout.session.completed", "payment_intent.succeeded", "refund.created", "refund.failed")
 
 
-def of_types(shop: Shop, *types: str) -> list[dict]:
+def of_types(shop: Shop, *types: str) -> list[Json]:
     return [event for event in shop.stripe.events if event["type"] in types]
 
 
-def handle_again(told: list[dict]) -> None:
+def handle_again(told: list[Json]) -> None:
     """As if the mark that they were handled had been lost."""
     for event in StripeEvent.objects.filter(pk__in=[event["id"] for event in told]):
         handlers.handle(event)
@@ -164,9 +176,7 @@ def test_a_webhook_before_our_own_commit_is_not_lost(shop: Shop):
     top_up = shop.start(20)
     TopUp.objects.filter(pk=top_up.pk).update(checkout_session=None, pay_url="")
     shop.stripe.pay(str(top_up.checkout_session))
-    for event in of_types(shop, "payment_intent.succeeded"):
-        shop.tell_and_handle(event)  # names the payment only: there is no session to look at
-    for event in of_types(shop, "checkout.session.completed"):
+    for event in of_types(shop, "payment_intent.succeeded"):  # it names the payment only
         shop.tell_and_handle(event)
     assert TopUp.objects.get().state == TopUpState.SUCCEEDED
     assert shop.wallet.posted == 20 * USD
@@ -252,3 +262,36 @@ def test_a_receipt_is_told_once(shop: Shop):
         shop.tell_and_handle(event)
     topups.look(TopUp.objects.get(pk=top_up.pk))
     assert BillingNotice.objects.filter(kind="receipt").count() == 1
+
+
+def test_an_event_that_cannot_be_stored_is_told_again(shop: Shop, monkeypatch: pytest.MonkeyPatch):
+    def away(*_: object) -> bool:
+        raise OperationalError("the database is away")
+
+    top_up = shop.start(20)
+    shop.pay(top_up)
+    monkeypatch.setattr(events, "store", away)
+    assert shop.tell(of_types(shop, "payment_intent.succeeded")[0]) == 503
+
+
+def test_a_card_that_is_removed_switches_auto_top_up_off(shop: Shop):
+    shop.bought(20)
+    auto.order(shop.id, auto.Order(USD, 10 * USD, 99 * USD), by=shop.user)
+    with shop.stripe.store.change():
+        money.detach(shop.stripe.store, shop.stripe.all("payment_method")[0])
+    shop.tell_and_handle(of_types(shop, "payment_method.detached")[0])
+    assert not AutoTopUp.objects.get().enabled
+    assert BillingAccount.objects.get().card == ""
+
+
+def test_a_customer_that_was_deleted_at_stripe_is_forgotten(shop: Shop):
+    import httpx
+
+    shop.bought(20)
+    customer = BillingAccount.objects.get().customer
+    headers = {"authorization": f"Bearer {KEY}"}
+    httpx.delete(f"{shop.stripe.stripe.origin}/v1/customers/{customer}", headers=headers, trust_env=False)
+    for event in list(shop.stripe.events):
+        shop.tell_and_handle(event)
+    assert BillingAccount.objects.get().customer is None
+    assert shop.wallet.posted == 20 * USD

@@ -1,8 +1,9 @@
 from django.templatetags.static import static
-from django.urls import path
+from django.urls import path, re_path
 from django.views.generic import RedirectView
 
 from adminui.api.app import api
+from adminui.api.errors import unknown
 from adminui.views import connect, credits, home, keys, models, organization, own_keys, routing, usage
 
 
@@ -54,5 +55,6 @@ urlpatterns = [
     path("invitations/<str:token>/", organization.accept, name="invitation"),
     path("redeem/", credits.redeem, name="redeem"),
     path("api/v1/", api.urls),
+    re_path(r"^api/v1/", unknown, name="api-unknown"),
     path("favicon.ico", Favicon.as_view(), name="favicon"),
 ]

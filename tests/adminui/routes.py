@@ -86,6 +86,7 @@ ROUTES: dict[str, Row | str] = {
     "models": page(public=True),
     "sign-in": PUBLIC,
     "favicon": PUBLIC,
+    "api-unknown": PUBLIC,
     "api:api-root": PUBLIC,
     "api:openapi-json": PUBLIC,
     "api:openapi-view": PUBLIC,

@@ -111,10 +111,10 @@ def test_savings_against_one_model(
     client: Client, demo_model: str, organization: Organization, usage: Callable[..., None]
 ):
     dear = Model.objects.create(name="dear")
-    ModelPrice.objects.create(model=dear, input=Decimal(1000), output=Decimal(1000))
+    begun = timezone.now() - timedelta(days=60)
+    ModelPrice.objects.create(model=dear, input=Decimal(1000), output=Decimal(1000), effective_from=begun)
     Mapping.objects.create(model=dear, provider=Provider.objects.get(), actual_model="dear")
-    ModelPrice.objects.update(effective_from=timezone.now() - timedelta(days=60))
-    usage(organization, model=demo_model, charge=5_000_000)
+    usage(organization, model=demo_model, charge=5_000_000, asked="claude-x")
     page = client.get(reverse("routing-savings"), {"model": "dear"}).content.decode()
     # 1234 input tokens at $1000 a million, less what they were charged
     assert "$1.234" in page

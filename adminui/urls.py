@@ -1,8 +1,9 @@
 from django.templatetags.static import static
-from django.urls import path
+from django.urls import path, re_path
 from django.views.generic import RedirectView
 
 from adminui.api.app import api
+from adminui.api.errors import unknown
 from adminui.views import (
     billing,
     connect,
@@ -81,5 +82,6 @@ urlpatterns = [
     path("docs/<slug:slug>/", documents.page, name="document"),
     path("redeem/", credits.redeem, name="redeem"),
     path("api/v1/", api.urls),
+    re_path(r"^api/v1/", unknown, name="api-unknown"),
     path("favicon.ico", Favicon.as_view(), name="favicon"),
 ]

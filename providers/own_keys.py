@@ -12,7 +12,6 @@ from django.db.models import QuerySet
 from accounts import audit
 from accounts.models import User
 from providers import connection
-from providers.catalogue import needs_credential
 from providers.connection import ConnectionResult
 from providers.errors import ConfigError
 from providers.google_tokens import GOOGLE_TOKENS
@@ -47,12 +46,12 @@ class OpenProvider:
 
 
 def open_providers() -> list[OpenProvider]:
-    """Enabled ones that need a key and serve a model that customers can see, by name."""
+    """Enabled ones that take a key and serve a model that customers can see, by name."""
     found = []
     for row in Provider.objects.filter(enabled=True).order_by("name"):
         kind = KINDS.get(row.kind)
         models = _models_of(row)
-        if kind is not None and models and needs_credential(row, kind):
+        if kind is not None and models and kind.auth != "none":
             found.append(OpenProvider(row.pk, row.name, kind.label, models))
     return found
 

@@ -59,6 +59,11 @@ def respond(request: HttpRequest, error: Any) -> HttpResponse:
     return response
 
 
+def unknown(request: HttpRequest) -> HttpResponse:
+    """An address that no resource has: said in JSON too."""
+    return respond(request, Http404("There is no such resource; /api/v1/docs lists them all."))
+
+
 def _known(error: Any) -> tuple[GatewayError, dict[str, Any]]:
     match error:
         case Refused():

@@ -96,7 +96,7 @@ def usage(db: None) -> Callable[..., None]:
     """Leaves what a served request leaves: a captured hold and its usage record."""
     numbers = count(1)
 
-    def leave(organization: Organization, *, model: str, charge: int, cost: int = 0) -> None:
+    def leave(organization: Organization, *, model: str, charge: int, cost: int = 0, asked: str = "") -> None:
         request_id = f"req_{next(numbers)}"
         made = create_key(organization=organization, name="usage", created_by=None)
         price, _ = PriceSnapshot.objects.get_or_create(
@@ -120,6 +120,7 @@ def usage(db: None) -> Callable[..., None]:
             organization=organization,
             api_key_id=made.id,
             model=model,
+            requested_model=asked,
             route="background",
             status=200,
             usage_source="provider",

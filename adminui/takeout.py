@@ -92,7 +92,8 @@ def _files(organization: Organization) -> Iterator[tuple[str, Iterable[str | byt
     yield "keys.csv", _table(
         ApiKey.objects.filter(of_it),
         {"id": "pk", "name": "name", "last_four": "last_four", "made_by": "created_by__email",
-         "created_at": "created_at", "expires_at": "expires_at", "revoked_at": "revoked_at", "allowed_models": "allowed_models"},
+         "created_at": "created_at", "expires_at": "expires_at", "revoked_at": "revoked_at",
+         "allowed_models": "allowed_models"},
     )  # fmt: skip
     yield "usage.csv", export_csv(organization.pk, Span(organization.created_at, now))
     for month in UsageArchive.objects.filter(of_it, deleted_at__isnull=False).order_by("starts_at"):

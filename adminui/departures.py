@@ -11,6 +11,7 @@ from django.utils import timezone
 from accounts import closing as accounts
 from accounts.errors import NotAllowed
 from accounts.models import Organization, User
+from adminui import mail
 from credits import closing as credits
 from providers.models import Credential, RouterProfile
 
@@ -20,9 +21,18 @@ log = structlog.get_logger("ccm.accounts")
 def close_organization(*, organization: Organization, name: str, by: User) -> None:
     """Raises NotAllowed with the reasons, and InvalidAccountData."""
     _check(organization.pk)
+    members = list(organization.members.filter(is_active=True).values_list("email", flat=True))
     with transaction.atomic():
         accounts.close(organization=organization, name=name, by=by)
         _clear(organization.pk)
+        told = {
+            "organization": organization.name,
+            "by": by.email,
+            "days": settings.CLOSED_RETENTION_DAYS,
+            "link": settings.PUBLIC_URL,
+        }
+        for email in members:
+            mail.send_template([email], "organization_closed", told)
     log.info("organization_closed", organization=organization.pk, by=by.pk)
 
 
@@ -35,6 +45,7 @@ def delete_account(*, user: User, email: str) -> None:
         accounts.delete_account(user=user, email=email)
         if personal is not None:
             _clear(personal.pk)
+        mail.send_template([user.email], "account_deleted", {"email": user.email})
     log.info("account_deleted", user=user.pk)
 
 

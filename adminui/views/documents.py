@@ -60,6 +60,7 @@ def facts() -> dict[str, Any]:
         "searches": DEFAULT_USES,
         "own_key_fee": f"{settings.BYOK_FEE_BASIS_POINTS / 100:g}",
         "usage_days": settings.USAGE_RETENTION_DAYS,
+        "closed_days": settings.CLOSED_RETENTION_DAYS,
         "welcome_nanos": settings.WELCOME_NANOS,
         "promo_days": settings.PROMO_EXPIRY_DAYS,
         "retry_soon": RETRY_SOON,

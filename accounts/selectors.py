@@ -25,6 +25,7 @@ def principal_by_digest(digest: str) -> Principal | None:
         organization_id=key.organization_id,
         organization_name=key.organization.name,
         own_keys_only=key.organization.own_keys_only,
+        keeps_text=key.organization.keeps_text,
         expires_at=key.expires_at,
         limits=key.limits,
         organization_limits=key.organization.limits,

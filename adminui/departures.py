@@ -13,6 +13,7 @@ from accounts.errors import NotAllowed
 from accounts.models import Organization, User
 from adminui import mail
 from credits import closing as credits
+from gateway import texts
 from providers.models import Credential, RouterProfile
 
 log = structlog.get_logger("ccm.accounts")
@@ -60,6 +61,7 @@ def _clear(organization_id: int) -> None:
     RouterProfile.objects.filter(
         Q(organization_id=organization_id) | Q(api_key__organization_id=organization_id)
     ).delete()
+    texts.forget(organization_id)
     credits.forfeit(organization_id)
 
 

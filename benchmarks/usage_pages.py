@@ -68,6 +68,8 @@ def exports(organization_id: int) -> bool:
 
 async def _export(path: str, user: Any) -> tuple[int, float, float]:
     """Bytes sent; megabytes of the process after the first of them, and at most afterwards."""
+    from asgiref.sync import sync_to_async
+    from django.db import connections
     from django.test import AsyncClient
 
     client = AsyncClient(SERVER_NAME="127.0.0.1", headers={"host": "127.0.0.1"})
@@ -84,6 +86,7 @@ async def _export(path: str, user: Any) -> tuple[int, float, float]:
             early = _resident()
         elif number > PASSES:
             late = max(late, _resident())
+    await sync_to_async(connections.close_all)()  # of the thread that has asked the database
     return size, early or _resident(), late or _resident()
 
 

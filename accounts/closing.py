@@ -50,7 +50,7 @@ def _close(organization: Organization, by: User) -> None:
     Invitation.objects.filter(organization=organization, ended_at=None).update(ended_at=now)
     audit.record(organization.pk, by, "closed the organisation", organization.name, f"{ended} API keys ended.")
     Membership.objects.filter(organization=organization).delete()
-    Organization.objects.filter(pk=organization.pk).update(closed_at=now)
+    Organization.objects.filter(pk=organization.pk).update(closed_at=now, keeps_text=False)
     changes.publish(changes.KEY)
 
 

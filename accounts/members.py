@@ -12,7 +12,7 @@ from django.core.validators import validate_email
 from django.db import transaction
 from django.utils import timezone
 
-from accounts import audit
+from accounts import audit, changes
 from accounts.errors import InvalidAccountData, NotAllowed
 from accounts.models import Invitation, Membership, Organization, User
 from accounts.permissions import Permission, may
@@ -46,6 +46,15 @@ def rename(*, organization: Organization, name: str, by: User) -> None:
     earlier, organization.name = organization.name, _name(name)
     organization.save(update_fields=("name",))
     audit.record(organization.pk, by, "renamed the organisation", organization.name, f"It was {earlier}.")
+
+
+@transaction.atomic
+def set_keeps_text(*, organization: Organization, on: bool, by: User) -> None:
+    """Whether prompts and answers are kept; running processes follow at once. Raises NotAllowed."""
+    _require(organization, by, Permission.MANAGE_SETTINGS)
+    if Organization.objects.filter(pk=organization.pk, keeps_text=not on).update(keeps_text=on):
+        audit.record(organization.pk, by, f"switched prompt logging {'on' if on else 'off'}")
+        changes.publish(changes.KEY)
 
 
 @transaction.atomic

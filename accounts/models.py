@@ -88,6 +88,12 @@ class Organization(Limited):
         default=False,
         help_text="Where it has provider keys of its own for a model, CCM's are never used instead.",
     )
+    keeps_text = models.BooleanField(
+        "prompt logging",
+        default=False,
+        editable=False,
+        help_text="Prompts and answers of its requests are kept for some days: its owner or admin wants it.",
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     closed_at = models.DateTimeField(null=True, blank=True, editable=False)
     erased_at = models.DateTimeField(

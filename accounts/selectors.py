@@ -27,6 +27,7 @@ def principal_by_digest(digest: str) -> Principal | None:
         organization_id=key.organization_id,
         organization_name=key.organization.name,
         own_keys_only=key.organization.own_keys_only,
+        keeps_text=key.organization.keeps_text,
         expires_at=min((end for end in (key.expires_at, until) if end), default=None),
         limits=key.limits,
         organization_limits=key.organization.limits,

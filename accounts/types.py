@@ -30,6 +30,8 @@ class Principal:
     organization_name: str
     own_keys_only: bool = False
     """Where the organisation has provider keys of its own, the platform's are not used instead."""
+    keeps_text: bool = False
+    """The organisation wants the text of its requests and answers to be kept."""
     expires_at: datetime | None = None
     limits: Limits = DEFAULT_LIMITS
     organization_limits: Limits = DEFAULT_LIMITS

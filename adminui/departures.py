@@ -11,7 +11,9 @@ from django.utils import timezone
 from accounts import closing as accounts
 from accounts.errors import NotAllowed
 from accounts.models import Organization, User
+from adminui import mail
 from credits import closing as credits
+from gateway import texts
 from providers.models import Credential, RouterProfile
 
 log = structlog.get_logger("ccm.accounts")
@@ -20,9 +22,18 @@ log = structlog.get_logger("ccm.accounts")
 def close_organization(*, organization: Organization, name: str, by: User) -> None:
     """Raises NotAllowed with the reasons, and InvalidAccountData."""
     _check(organization.pk)
+    members = list(organization.members.filter(is_active=True).values_list("email", flat=True))
     with transaction.atomic():
         accounts.close(organization=organization, name=name, by=by)
         _clear(organization.pk)
+        told = {
+            "organization": organization.name,
+            "by": by.email,
+            "days": settings.CLOSED_RETENTION_DAYS,
+            "link": settings.PUBLIC_URL,
+        }
+        for email in members:
+            mail.send_template([email], "organization_closed", told)
     log.info("organization_closed", organization=organization.pk, by=by.pk)
 
 
@@ -35,6 +46,7 @@ def delete_account(*, user: User, email: str) -> None:
         accounts.delete_account(user=user, email=email)
         if personal is not None:
             _clear(personal.pk)
+        mail.send_template([user.email], "account_deleted", {"email": user.email})
     log.info("account_deleted", user=user.pk)
 
 
@@ -49,6 +61,7 @@ def _clear(organization_id: int) -> None:
     RouterProfile.objects.filter(
         Q(organization_id=organization_id) | Q(api_key__organization_id=organization_id)
     ).delete()
+    texts.forget(organization_id)
     credits.forfeit(organization_id)
 
 

@@ -7,6 +7,7 @@ import io
 import json
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from credits.money import nanos_to_usd
 from credits.usage import archive
 from credits.usage.export import COLUMNS, export_csv
 from credits.usage.types import Span
+from gateway.texts import texts_of
 from providers.profiles import Owner, stored, values_of
 
 BATCH = 1000
@@ -32,7 +34,7 @@ usage.csv          a line for each request    usage-archive/  requests of months
 ledger.csv         each movement of credits: to the wallet (+) or from it (-), in US dollars
 lots.csv           credits as they came in, and what is left    log.csv  who changed what
 
-Prompts and answers are not kept.
+texts.jsonl        prompts and answers, where prompt logging is on; else nothing: they are not kept
 """
 
 
@@ -98,6 +100,7 @@ def _files(organization: Organization) -> Iterator[tuple[str, Iterable[str | byt
     yield "usage.csv", export_csv(organization.pk, Span(organization.created_at, now))
     for month in UsageArchive.objects.filter(of_it, deleted_at__isnull=False).order_by("starts_at"):
         yield f"usage-archive/{month.starts_at:%Y-%m}.jsonl", _archived(archive.directory() / month.path)
+    yield "texts.jsonl", (json.dumps(asdict(text), default=str) + "\n" for text in texts_of(organization.pk))
     yield "ledger.csv", _ledger(organization.pk)
     lots = {name: name for name in ("id", "kind", "created_at", "expires_at")}
     yield (

@@ -59,6 +59,7 @@ urlpatterns = [
     path("usage/sessions/<path:session_id>/", usage.one_session, name="usage-session"),
     path("organization/", organization.page, name="organization"),
     path("organization/name/", organization.rename, name="organization-rename"),
+    path("organization/prompt-logging/", organization.prompt_logging, name="organization-prompt-logging"),
     path("organization/invite/", organization.invite, name="organization-invite"),
     path("organization/invitations/<int:invitation_id>/withdraw/", organization.withdraw, name="organization-withdraw"),
     path("organization/members/<int:user_id>/role/", organization.change_role, name="organization-role"),

@@ -17,9 +17,10 @@ def schedule(sender: Celery, **_: object) -> None:
     """Beat's schedule: what each app wants done regularly."""
     from adminui.tasks import BEAT_SCHEDULE as OF_PAGES
     from credits.tasks import BEAT_SCHEDULE as OF_CREDITS
+    from gateway.tasks import BEAT_SCHEDULE as OF_GATEWAY
     from providers.tasks import BEAT_SCHEDULE as OF_PROVIDERS
 
-    sender.conf.beat_schedule = {**OF_CREDITS, **OF_PROVIDERS, **OF_PAGES}
+    sender.conf.beat_schedule = {**OF_CREDITS, **OF_PROVIDERS, **OF_GATEWAY, **OF_PAGES}
 
 
 @signals.setup_logging.connect

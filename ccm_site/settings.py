@@ -234,6 +234,8 @@ os.environ["TIKTOKEN_CACHE_DIR"] = str(BASE_DIR / "providers" / "vocab")
 HOLD_LEASE_SECONDS = env_int("CCM_HOLD_LEASE_SECONDS", 60, minimum=2, maximum=3600)
 # Usage records of months that ended longer ago are archived and deleted; 0 keeps them for ever.
 USAGE_RETENTION_DAYS = env_int("CCM_USAGE_RETENTION_DAYS", 400, maximum=36_500)
+# How long prompts and answers are kept, for organisations that switched prompt logging on.
+TEXT_RETENTION_DAYS = env_int("CCM_TEXT_RETENTION_DAYS", 7, minimum=1, maximum=90)
 # What a closed organisation tells of people is kept so long, and then deleted.
 CLOSED_RETENTION_DAYS = env_int("CCM_CLOSED_RETENTION_DAYS", 30, maximum=3650)
 CALIBRATION_SECONDS = env_int("CCM_CALIBRATION_SECONDS", 60, minimum=1, maximum=3600)

@@ -35,6 +35,9 @@ class Gateway:
                 raise
         except Exception as error:
             await self._answer_error(exchange, error)
+        finally:
+            if exchange.recording is not None:
+                self.runtime.texts.keep(exchange.recording)
 
     async def _dispatch(self, exchange: Exchange, path: str) -> None:
         match exchange.method, path:

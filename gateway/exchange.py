@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from gateway.errors import GatewayError, invalid_request
+from gateway.texts import Recording
 from providers.wire.request import MessagesRequest
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -44,6 +45,7 @@ class Exchange:
         "method",
         "path",
         "query",
+        "recording",
         "request_id",
         "started",
     )
@@ -58,11 +60,18 @@ class Exchange:
         self.request_id = new_request_id()
         self.limit_headers: Headers = []
         """What every answer tells of the client's limits."""
+        self.recording: Recording | None = None
+        """For organisations with prompt logging."""
         self.started = False
         self.finished = False
         self.disconnected = False
         self._receive = receive
         self._send = send
+
+    def record(self, organization_id: int, body: bytes) -> None:
+        """From now on what is sent is kept as well."""
+        self.recording = Recording(self._send, self.request_id, organization_id, body)
+        self._send = self.recording
 
     async def body(self) -> bytes:
         """The request's body, decompressed; raises GatewayError 413 beyond 32 MB."""

@@ -84,6 +84,8 @@ async def serve_messages(exchange: Exchange, runtime: Runtime) -> None:
     principal = await authenticate(exchange, runtime)
     with runtime.load.serving(principal.organization_id):
         body = await exchange.body()
+        if principal.keeps_text:
+            exchange.record(principal.organization_id, body)
         runtime.load.check(principal.organization_id)
         request = exchange.read_request(body)
         request.check()

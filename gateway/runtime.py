@@ -31,6 +31,7 @@ from gateway.resilience.changes import Change
 from gateway.resilience.registry import targets_of
 from gateway.run import Run
 from gateway.safety import VerdictCache
+from gateway.texts import TextKeeper
 from providers.catalogue import LiveCatalogue
 from providers.media import MediaFetcher
 from providers.provider_counts import ProviderCounts
@@ -76,6 +77,7 @@ class Runtime:
             most_waiting=settings.MAX_WRITER_DEPTH,
             depth=lambda: self.writer.depth,
         )
+        self.texts = TextKeeper(self.database.run)
         self.verdicts = VerdictCache()
         self.resilience = Resilience(processes=settings.WORKERS)
         self.sharing = Sharing(settings.REDIS_URL, self._take_over)
@@ -110,6 +112,7 @@ class Runtime:
             self.sharing.send(),
             self.sharing.listen(),
             self._calibrate(),
+            self.texts.run(),
         ):
             self._tasks.append(asyncio.create_task(_logged(coroutine)))
 
@@ -121,6 +124,7 @@ class Runtime:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.learner.close()
         await self._merge_observations()
+        await self.texts.flush()
         with contextlib.suppress(CreditsError):
             await self._settle_again()
             await self.writer.close()

@@ -35,6 +35,19 @@ def decrypt(sealed: str) -> str:
         ) from None
 
 
+def encrypt_bytes(content: bytes) -> str:
+    """As `encrypt`, of what is no text."""
+    return _box().encrypt(content).decode()
+
+
+def decrypt_bytes(sealed: str) -> bytes | None:
+    """None when none of the keys fits."""
+    try:
+        return _box().decrypt(sealed.encode())
+    except InvalidToken:
+        return None
+
+
 def rotate(sealed: str) -> str:
     """`sealed`, encrypted anew with the first key. Raises CannotDecrypt."""
     return encrypt(decrypt(sealed))

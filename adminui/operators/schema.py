@@ -61,8 +61,8 @@ class SessionScheme(OpenApiAuthenticationExtension):
 
 
 class Schema(SpectacularAPIView):
-    permission_classes = (IsAdminUser,)
-    renderer_classes = (JSONRenderer,)
+    permission_classes = [IsAdminUser]  # noqa: RUF012 - REST framework's
+    renderer_classes = [JSONRenderer]  # noqa: RUF012 - the same
     urlconf = URLS
     schema = None
     needs = ""

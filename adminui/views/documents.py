@@ -15,6 +15,7 @@ from credits.batch import LEAST_OUTPUT
 from gateway.errors import LONGEST_WAIT, RETRY_SOON
 from gateway.exchange import MAX_BODY_BYTES
 from gateway.routing.profiles import DEFAULTS
+from gateway.texts import MOST_BYTES
 from gateway.websearch.tool import DEFAULT_USES
 
 
@@ -60,6 +61,9 @@ def facts() -> dict[str, Any]:
         "searches": DEFAULT_USES,
         "own_key_fee": f"{settings.BYOK_FEE_BASIS_POINTS / 100:g}",
         "usage_days": settings.USAGE_RETENTION_DAYS,
+        "text_days": settings.TEXT_RETENTION_DAYS,
+        "text_kilobytes": MOST_BYTES // 1024,
+        "closed_days": settings.CLOSED_RETENTION_DAYS,
         "welcome_nanos": settings.WELCOME_NANOS,
         "promo_days": settings.PROMO_EXPIRY_DAYS,
         "retry_soon": RETRY_SOON,

@@ -6,6 +6,7 @@ from typing import cast
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -21,6 +22,7 @@ from adminui import mail
 from adminui.forms import InviteForm, OrganizationForm
 from adminui.workspace import SESSION, Workspace, organization_of, workspace_view
 from credits.services import ensure_wallet
+from gateway import texts
 
 LOG_PAGE = 50
 
@@ -39,6 +41,7 @@ def organization_page(
     name_form: OrganizationForm | None = None,
     status: int = 200,
 ) -> HttpResponse:
+    organization = organization_of(workspace)
     invited = Invitation.objects.filter(
         organization_id=workspace.organization_id, ended_at=None, expires_at__gt=timezone.now()
     )
@@ -51,7 +54,9 @@ def organization_page(
         "invite_form": invite_form or InviteForm(),
         "name_form": name_form or OrganizationForm(initial={"name": workspace.name}),
         "entries": audit.entries(workspace.organization_id, limit=5),
-        "personal": organization_of(workspace).personal_owner_id == workspace.user_id,
+        "personal": organization.personal_owner_id == workspace.user_id,
+        "keeps_text": organization.keeps_text,
+        "text_days": settings.TEXT_RETENTION_DAYS,
     }
     return render(request, "adminui/organization.html", context, status=status)
 
@@ -63,6 +68,18 @@ def rename(request: HttpRequest, workspace: Workspace) -> HttpResponse:
     if not form.is_valid():
         return organization_page(request, workspace, name_form=form, status=400)
     members.rename(organization=organization_of(workspace), name=form.cleaned_data["name"], by=_person(request))
+    return redirect("organization")
+
+
+@require_POST
+@workspace_view(Permission.MANAGE_SETTINGS)
+def prompt_logging(request: HttpRequest, workspace: Workspace) -> HttpResponse:
+    """What was kept is deleted at once when it is switched off."""
+    on = request.POST.get("on") == "1"
+    with transaction.atomic():
+        members.set_keeps_text(organization=organization_of(workspace), on=on, by=_person(request))
+        if not on:
+            texts.forget(workspace.organization_id)
     return redirect("organization")
 
 

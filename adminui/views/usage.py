@@ -13,6 +13,7 @@ from django.views.decorators.http import require_GET
 from accounts.models import ApiKey, User
 from accounts.permissions import Permission
 from adminui.streams import one_by_one
+from adminui.texts import readable
 from adminui.usage_chart import chart
 from adminui.usage_query import BY, GROUPS, SPANS, UsageQuery
 from adminui.workspace import Workspace, workspace_view
@@ -21,6 +22,7 @@ from credits.usage.requests import Cursor, RequestFilters, request_detail, reque
 from credits.usage.selectors import By, usage_by, usage_by_member, usage_series
 from credits.usage.sessions import Agent, session_detail, sessions_page
 from credits.usage.types import Sums
+from gateway.texts import text_of
 
 PAGE = 50
 NOBODY = "somebody who is gone"
@@ -133,7 +135,14 @@ def one_request(request: HttpRequest, workspace: Workspace, request_id: str) -> 
     if detail is None:
         raise Http404("No such request.")
     key = key_names(workspace.organization_id).get(detail.api_key_id, "")
-    context = {"detail": detail, "key": key, "refunded": sum(refund.amount for refund in detail.refunds)}
+    may_read = workspace.may(Permission.MANAGE_SETTINGS)
+    text = text_of(workspace.organization_id, detail.request_id) if may_read else None
+    context = {
+        "detail": detail,
+        "key": key,
+        "refunded": sum(refund.amount for refund in detail.refunds),
+        "text": readable(text) if text else None,
+    }
     return render(request, "adminui/usage_request.html", context)
 
 

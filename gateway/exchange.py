@@ -34,6 +34,8 @@ def new_request_id() -> str:
 class Exchange:
     answers_probes = True
     """Whether the client asks for a single token to learn something else than the answer."""
+    offers_searches = False
+    """Whether its clients offer a web search to the model with every request, needed or not."""
 
     __slots__ = (
         "_receive",

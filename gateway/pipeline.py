@@ -23,6 +23,7 @@ from gateway.plan import PlannedTarget, plan
 from gateway.relay import StreamState, relay
 from gateway.resilience import Resilience
 from gateway.routing import Decision, Merged, NoModels, UnknownModel, merged_for, probe, route
+from gateway.routing.names import shown
 from gateway.run import Run
 from gateway.runtime import Runtime
 from gateway.safety import Judge, asks_for_check, judge_for
@@ -33,9 +34,11 @@ from gateway.websearch import (
     bounded,
     check_can_search,
     searches_itself,
+    unsearched,
     without_search,
 )
 from providers import tokens
+from providers.search import Backend
 from providers.types import Catalogue
 from providers.wire.request import MessagesRequest
 
@@ -124,8 +127,10 @@ async def serve_asked(exchange: Exchange, runtime: Runtime, asked: Asked, lease:
         )
     decision, targets = for_searches(decision, targets)
     if asks_for_search(decision.request) and not searches_natively(decision, targets):
-        await search_in_steps(exchange, runtime, asked.principal, decision, targets, judge, lease)
-        return
+        backend, decision = search_engine(exchange, runtime, decision)
+        if backend is not None:
+            await search_in_steps(exchange, runtime, asked.principal, decision, targets, judge, lease, backend)
+            return
     run = await begin(exchange, runtime, asked.principal, decision, targets, asked.estimated, began=asked.began)
     run.judge, run.lease = judge, lease
     await serve(run, runtime)
@@ -159,6 +164,19 @@ async def answer_in_process(
     return exchange.status, exchange.answered
 
 
+def search_engine(exchange: Exchange, runtime: Runtime, decision: Decision) -> tuple[Backend | None, Decision]:
+    """What CCM searches with for a model that cannot. Where there is nothing, a client that offers a search with
+    each of its requests (Codex) gets an answer without one, and a warning; who demands one is refused."""
+    try:
+        return check_can_search(decision.model, runtime.search), decision
+    except GatewayError:
+        request = unsearched(decision.request) if exchange.offers_searches else None
+        if request is None:
+            raise
+        warning = f"The model {shown(decision.model.name)} cannot search the web here: it was not offered the search."
+        return None, replace(decision, request=request, warnings=(*decision.warnings, warning))
+
+
 async def search_in_steps(
     exchange: Exchange,
     runtime: Runtime,
@@ -167,9 +185,9 @@ async def search_in_steps(
     targets: tuple[PlannedTarget, ...],
     judge: Judge | None,
     lease: Lease | None,
+    backend: Backend,
 ) -> None:
     """Serve a request for web searches by a model whose provider makes none."""
-    backend = check_can_search(decision.model, runtime.search)
 
     async def step(exchange: Exchange, decision: Decision, searches: int) -> Run:
         estimated = tokens.estimate(decision.request, len(decision.request.encode()))

@@ -42,6 +42,7 @@ class OpenAIExchange(Exchange):
     __slots__ = ("_answer",)
 
     answers_probes = False
+    offers_searches = True
 
     def __init__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         super().__init__(scope, receive, send)

@@ -7,10 +7,11 @@ from gateway.websearch.tool import (
     bounded,
     check_can_search,
     searches_itself,
+    unsearched,
     without_search,
 )
 
 __all__ = [
     "SearchLoop", "StepExchange", "allowed_searches", "asks_for_search", "bounded", "check_can_search",
-    "searches_itself", "without_search",
+    "searches_itself", "unsearched", "without_search",
 ]  # fmt: skip

@@ -181,8 +181,19 @@ def choice_of(request: MessagesRequest) -> dict[str, Any]:
 
 def without_search(request: MessagesRequest) -> MessagesRequest:
     """`request` without a search that it forbids anyway (`tool_choice` none); otherwise as it is."""
-    if choice_of(request).get("type") != "none":
-        return request
+    return _without(request) if choice_of(request).get("type") == "none" else request
+
+
+def unsearched(request: MessagesRequest) -> MessagesRequest | None:
+    """`request` without the search that it offers to the model; None where it demands one."""
+    choice = choice_of(request)
+    searches = {tool.name or "web_search" for tool in request.tools if is_web_search(tool.type)}
+    alone = all(is_web_search(tool.type) for tool in request.tools)
+    demanded = choice.get("name") in searches if choice.get("type") == "tool" else alone and choice.get("type") == "any"
+    return None if demanded else _without(request)
+
+
+def _without(request: MessagesRequest) -> MessagesRequest:
     raws = _raws.decode(request.fields["tools"])
     kept = [raw for raw, tool in zip(raws, request.tools, strict=True) if not is_web_search(tool.type)]
     return request.with_fields(tools=kept or None, **({} if kept else {"tool_choice": None}))

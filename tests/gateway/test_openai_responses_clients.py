@@ -226,6 +226,19 @@ def test_a_web_search_on_anthropic(at: Place, client: OpenAI) -> None:
     assert tool["allowed_domains"] == ["example.com"]
 
 
+def test_a_search_that_nobody_can_make_is_not_offered_and_the_client_told(at: Place, client: OpenAI) -> None:
+    """Codex offers one with every request."""
+    at.world.openai.brain = always(Reply(blocks=[Text("Hello.")]))
+    offered = {"type": "web_search", "external_web_access": True}
+    answer = post(at, client, model="openai-model", tools=[WEATHER, offered])
+    assert answer.status_code == 200, answer.text
+    assert "cannot search the web here" in answer.headers["x-ccm-warning"]
+    (tool,) = at.world.openai.requests[0].body["tools"]
+    assert tool["function"]["name"] == "weather"
+    demanded = post(at, client, model="openai-model", tools=[offered], tool_choice={"type": "web_search"})
+    assert (demanded.status_code, demanded.json()["error"]["code"]) == (400, "policy_blocked")
+
+
 def test_tools_in_a_namespace(at: Place, client: OpenAI) -> None:
     space = {"type": "namespace", "name": "crm", "description": "Customers.", "tools": [WEATHER]}
     at.world.anthropic.brain = always(Reply(blocks=[ToolUse("crm__weather", {"city": "Bonn"})]))

@@ -338,6 +338,16 @@ def test_the_messages_of_a_turn_are_the_beginning_of_the_next_turn_s() -> None:
     assert messages(*longer, tools=[BASH])[: len(short)] == short
 
 
+def test_a_document_in_a_result_has_a_text_beside_it() -> None:
+    document = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBE"}}
+    call = {"type": "tool_use", "id": "t1", "name": "Read", "input": {}}
+    result = {"type": "tool_result", "tool_use_id": "t1", "content": [document]}
+    turns = messages(("user", [text("?")]), ("assistant", [call]), ("user", [result]), name=CONVERSE_CLAUDE)
+    kinds = [kind for item in turns[2]["content"] for kind in item]
+    assert kinds == ["toolResult", "text"]
+    assert "document" in turns[2]["content"][0]["toolResult"]["content"][0]
+
+
 def test_images_and_documents() -> None:
     sent = messages(("user", [PDF, PDF, PIXEL]))
     first, second, image, words = sent[0]["content"]

@@ -155,7 +155,8 @@ class ConverseWriter:
             last["content"] += [item for item in others if "cachePoint" not in item]
             others = []
         content = results + others
-        if any("document" in item for item in content) and not any("text" in item for item in content):
+        alone = self._family.results_alone and bool(results)
+        if any(map(_holds_document, content)) and not alone and not any("text" in item for item in content):
             content.append(text_item(SEE_DOCUMENT))
         if content:
             self._messages.append({"role": "user", "content": content})
@@ -264,3 +265,7 @@ def _object(raw: Raw) -> Any:
 
 def _enabled(citations: Any) -> bool:
     return isinstance(citations, dict) and citations.get("enabled") is True
+
+
+def _holds_document(item: Item) -> bool:
+    return "document" in item or any("document" in part for part in item.get("toolResult", {}).get("content", ()))

@@ -293,12 +293,15 @@ def _check_blocks(model_id: str, body: dict[str, Any]) -> None:
         points += sum("cachePoint" in block for block in blocks)
         if ALONE.search(model_id) and "toolResult" in kinds:
             require(kinds <= {"toolResult", "cachePoint"}, "tool results and other content in one message")
-        for block in [*blocks, *(part for b in blocks for part in b.get("toolResult", {}).get("content", []))]:
+        results = [block["toolResult"].get("content", []) for block in blocks if "toolResult" in block]
+        for parts in (blocks, *results):
+            told = {kind for part in parts for kind in part}
+            require("document" not in told or "text" in told, "A text block is required when using documents.")
+        for block in [*blocks, *(part for parts in results for part in parts)]:
             require(len(block) == 1, f"a block holds several things: {sorted(block)}")
             require("text" not in block or block["text"].strip(), "The text field in the ContentBlock object is blank.")
             if "document" in block:
                 names.append(block["document"]["name"])
-                require("text" in kinds, "A text block is required when using documents.")
             if "toolUse" in block or "toolResult" in block:
                 require("toolConfig" in body, "The toolConfig field must be defined when using toolUse and toolResult")
     require(len(set(names)) == len(names), "The request contains duplicate document names.")

@@ -144,7 +144,7 @@ class ConverseWriter:
                     items.append(text_item(f"[{inner.type} attached after the results]"))
         if loaded:
             items.append(text_item(f"Loaded tools: {', '.join(loaded)}. You can call them now."))
-        return items or [text_item(NO_OUTPUT)]
+        return _with_text(items) or [text_item(NO_OUTPUT)]
 
     def _flush_user(self) -> None:
         results, others = self._results, self._user
@@ -155,11 +155,8 @@ class ConverseWriter:
             last["content"] += [item for item in others if "cachePoint" not in item]
             others = []
         content = results + others
-        alone = self._family.results_alone and bool(results)
-        if any(map(_holds_document, content)) and not alone and not any("text" in item for item in content):
-            content.append(text_item(SEE_DOCUMENT))
         if content:
-            self._messages.append({"role": "user", "content": content})
+            self._messages.append({"role": "user", "content": _with_text(content)})
 
     def _items(self, block: Block) -> list[Item]:
         match block.type:
@@ -267,5 +264,8 @@ def _enabled(citations: Any) -> bool:
     return isinstance(citations, dict) and citations.get("enabled") is True
 
 
-def _holds_document(item: Item) -> bool:
-    return "document" in item or any("document" in part for part in item.get("toolResult", {}).get("content", ()))
+def _with_text(items: list[Item]) -> list[Item]:
+    """A document needs a text beside it."""
+    if any("document" in item for item in items) and not any("text" in item for item in items):
+        return [*items, text_item(SEE_DOCUMENT)]
+    return items

@@ -4,6 +4,7 @@ Bedrock answers 400 ("Extra inputs are not permitted") to fields and betas that 
 only what it is known to take is sent (translation.md 1.5). What has not to change keeps its bytes.
 """
 
+import functools
 from typing import Any
 
 import msgspec
@@ -100,8 +101,7 @@ def _takes_strict(model_id: str) -> bool:
 def _tools(request: MessagesRequest, betas: frozenset[str], *, strict: bool) -> dict[str, Any]:
     """The tools without those that only Anthropic's own servers run, and without the fields that Bedrock
     does not know; {} when they may stay as they are."""
-    raw = bytes(request.raw("tools"))
-    if not any(mark in raw for mark in MARKS):
+    if not _is_marked(bytes(request.raw("tools"))):
         return {}
     tools = request.value("tools") or []
     kept = [
@@ -116,6 +116,12 @@ def _tools(request: MessagesRequest, betas: frozenset[str], *, strict: bool) -> 
     if named is not None and all(tool.get("name") != named for tool in kept):
         return {"tools": kept, "tool_choice": None}
     return {"tools": kept}
+
+
+@functools.lru_cache(maxsize=32)
+def _is_marked(tools: bytes) -> bool:
+    """A client sends the same tools with every request of a conversation, 60 KB of them."""
+    return any(mark in tools for mark in MARKS)
 
 
 def _tool(tool: dict[str, Any], betas: frozenset[str], *, strict: bool) -> dict[str, Any]:

@@ -18,12 +18,15 @@ PRELUDE = Struct("!III")
 CHECKSUM = Struct("!I")
 LENGTH = Struct("!H")
 LENGTHS_SIZE = 8
+HEAD_SIZE = PRELUDE.size
+TAIL_SIZE = CHECKSUM.size
 MAX_FRAME = 24 * 1024 * 1024
 MAX_HEADERS = 128 * 1024
 MAX_REMEMBERED = 512
 FIXED_SIZES = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
 """Bytes of a header's value by its type; types 6 (bytes) and 7 (text) have their own length."""
 TEXT = 7
+_prelude, _checksum = PRELUDE.unpack_from, CHECKSUM.unpack_from
 
 
 class BrokenFrame(ProvidersError):
@@ -54,7 +57,7 @@ class FrameReader:
         self._pieces: list[bytes] = []
         """What is no whole frame yet."""
         self._size = 0
-        self._wanted = PRELUDE.size
+        self._wanted = HEAD_SIZE
         """Bytes that have to be there before looking makes sense again."""
 
     @property
@@ -71,10 +74,10 @@ class FrameReader:
         buffer = data if self._size == len(data) else b"".join(self._pieces)
         frames: list[Frame] = []
         start, size = 0, len(buffer)
-        self._wanted = PRELUDE.size
-        while size - start >= PRELUDE.size:
-            total, headers, checksum = PRELUDE.unpack_from(buffer, start)
-            if headers > MAX_HEADERS or not PRELUDE.size + headers + CHECKSUM.size <= total <= MAX_FRAME:
+        self._wanted = HEAD_SIZE
+        while size - start >= HEAD_SIZE:
+            total, headers, checksum = _prelude(buffer, start)
+            if headers > MAX_HEADERS or not HEAD_SIZE + headers + TAIL_SIZE <= total <= MAX_FRAME:
                 raise BrokenFrame("A frame has an impossible length.")
             end = start + total
             if end > size:
@@ -83,9 +86,10 @@ class FrameReader:
                     raise BrokenFrame("A frame's head does not fit its checksum.")
                 self._wanted = total
                 break
-            if crc32(buffer[start : end - CHECKSUM.size]) != CHECKSUM.unpack_from(buffer, end - CHECKSUM.size)[0]:
+            tail = end - TAIL_SIZE
+            if crc32(buffer[start:tail]) != _checksum(buffer, tail)[0]:
                 raise BrokenFrame("A frame does not fit its checksum.")
-            raw = buffer[start + PRELUDE.size : end - CHECKSUM.size]
+            raw = buffer[start + HEAD_SIZE : tail]
             told = raw[:headers]
             frames.append(Frame(*(_known_head(told) if headers <= MAX_REMEMBERED else _head(told)), raw, headers))
             start = end

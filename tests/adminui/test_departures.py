@@ -230,7 +230,7 @@ def test_all_data_of_an_organisation_and_no_secret(
 ):
     monkeypatch.setattr(takeout, "BATCH", 2)
     secrets = [create_key(organization=team, name=f"=key {number}", created_by=customer).secret for number in range(3)]
-    usage(team, model="my-model", charge=1_500, cost=777)
+    usage(team, model="my-model", charge=1_500, cost=98_765_432_109)
     usage(stranger.personal_organization, model="their-model", charge=1)
     files = unpacked(b"".join(takeout.takeout(team)))
     everything = "".join(files.values())
@@ -239,7 +239,7 @@ def test_all_data_of_an_organisation_and_no_secret(
     for key in ApiKey.objects.filter(organization=team):
         assert key.digest not in everything
     assert "their-model" not in everything
-    assert "777" not in everything, "what the operator paid is not the customer's to know"
+    assert "98765432109" not in everything, "what the operator paid is not the customer's to know"
     assert [each["email"] for each in rows(files["members.csv"])] == [customer.email]
     assert [each["name"] for each in rows(files["keys.csv"])][:3] == ["'=key 0", "'=key 1", "'=key 2"]
     assert [each["model"] for each in rows(files["usage.csv"])] == ["my-model"]

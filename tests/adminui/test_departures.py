@@ -9,6 +9,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
+from django.db import connections
 from django.test import AsyncClient, Client
 from django.urls import reverse
 from django.utils import timezone
@@ -258,6 +260,7 @@ async def test_the_file_is_sent_in_parts(customer: User, organization: Organizat
     assert ".zip" in answer["Content-Disposition"]
     parts: Any = answer.streaming_content  # type: ignore[attr-defined]
     files = unpacked(b"".join([part async for part in parts]))
+    await sync_to_async(connections.close_all)()  # of the thread that has asked the database
     assert "README.txt" in files
 
 

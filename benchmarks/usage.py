@@ -58,7 +58,8 @@ def seed(records: int, now: datetime, *, vacuum: bool = True) -> tuple[int, int]
     from credits.models import PriceSnapshot, Wallet
 
     organizations = Organization.objects.bulk_create(
-        [Organization(name=f"Bench {number}") for number in range(ORGANIZATIONS)], batch_size=500
+        [Organization(name=f"Bench {n}", created_at=now - timedelta(days=DAYS + 1)) for n in range(ORGANIZATIONS)],
+        batch_size=500,
     )
     Wallet.objects.bulk_create([Wallet(organization=each, posted=10**12) for each in organizations], batch_size=500)
     ApiKey.objects.bulk_create(

@@ -13,7 +13,7 @@ help:
 	@echo "make e2e-litellm  a real LiteLLM proxy beside CCM (installs 700 MB)"
 	@echo "make bench    speed beside a bare proxy, and of the ledger (ARGS='--seconds 5')"
 	@echo "make bench-failover   three providers under load, one of which dies and comes back"
-	@echo "make bench-usage      usage pages with a million records on PostgreSQL, with their plans"
+	@echo "make bench-usage      usage with a million records on PostgreSQL: queries with their plans, pages, exports"
 	@echo "make bench-reconcile  reconciliation of a million transfers (ARGS='--postgres')"
 	@echo "make faults   kill everything under load, then check the books (ARGS='--faults 500')"
 	@echo "make soak     the ledger against its model for long, and a million requests through its writer"

@@ -8,7 +8,6 @@ import json
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from accounts.models import ApiKey, AuditEntry, Invitation, Membership, Organiza
 from credits.models import CreditLot, LedgerAccount, Transfer, UsageArchive
 from credits.money import nanos_to_usd
 from credits.usage import archive
-from credits.usage.export import COLUMNS, export_csv
+from credits.usage.export import COLUMNS, cell, export_csv
 from credits.usage.types import Span
 from gateway.texts import texts_of
 from providers.profiles import Owner, stored, values_of
@@ -169,18 +168,14 @@ def _ledger(organization_id: int) -> Iterator[str]:
 def _movements(transfer: Transfer, accounts: Mapping[int, str]) -> Iterator[tuple[Any, ...]]:
     for account, amount in ((transfer.debit_id, -transfer.amount), (transfer.credit_id, transfer.amount)):
         if account in accounts:
-            told = (transfer.code, transfer.hold_id or "", _cell("", transfer.reason))
+            told = (transfer.code, transfer.hold_id or "", cell(transfer.reason))
             yield transfer.pk, transfer.created_at.isoformat(), accounts[account], nanos_to_usd(amount), *told
 
 
 def _cell(name: str, value: Any) -> Any:
     if name.endswith("_usd"):
         return nanos_to_usd(value)
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return f"'{value}"  # what a spreadsheet would take for a formula
-    return "" if value is None else value
+    return "" if value is None else cell(value)
 
 
 def _lines(rows: Iterable[Iterable[Any]]) -> str:

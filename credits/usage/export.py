@@ -34,7 +34,7 @@ def export_csv(organization_id: int, span: Span, filters: Filters = EVERYTHING) 
         text.seek(0)
         text.truncate()
         for row in rows:
-            cells = [_cell(row[name]) for name in COLUMNS[:-1]]
+            cells = [cell(row[name]) for name in COLUMNS[:-1]]
             writer.writerow([*cells, row["charge"], _dollars(row["charge"])])
         yield text.getvalue()
 
@@ -72,7 +72,8 @@ def batches(
         )
 
 
-def _cell(value: Any) -> Any:
+def cell(value: Any) -> Any:
+    """As a spreadsheet may read it."""
     if isinstance(value, str):
         return f"'{value}" if value.startswith(FORMULA) else value
     return value.isoformat() if hasattr(value, "isoformat") else value

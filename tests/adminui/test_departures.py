@@ -9,6 +9,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
+from django.db import connections
 from django.test import AsyncClient, Client
 from django.urls import reverse
 from django.utils import timezone
@@ -230,7 +232,7 @@ def test_all_data_of_an_organisation_and_no_secret(
 ):
     monkeypatch.setattr(takeout, "BATCH", 2)
     secrets = [create_key(organization=team, name=f"=key {number}", created_by=customer).secret for number in range(3)]
-    usage(team, model="my-model", charge=1_500, cost=777)
+    usage(team, model="my-model", charge=1_500, cost=98_765_432_109)
     usage(stranger.personal_organization, model="their-model", charge=1)
     files = unpacked(b"".join(takeout.takeout(team)))
     everything = "".join(files.values())
@@ -239,7 +241,7 @@ def test_all_data_of_an_organisation_and_no_secret(
     for key in ApiKey.objects.filter(organization=team):
         assert key.digest not in everything
     assert "their-model" not in everything
-    assert "777" not in everything, "what the operator paid is not the customer's to know"
+    assert "98765432109" not in everything, "what the operator paid is not the customer's to know"
     assert [each["email"] for each in rows(files["members.csv"])] == [customer.email]
     assert [each["name"] for each in rows(files["keys.csv"])][:3] == ["'=key 0", "'=key 1", "'=key 2"]
     assert [each["model"] for each in rows(files["usage.csv"])] == ["my-model"]
@@ -258,6 +260,7 @@ async def test_the_file_is_sent_in_parts(customer: User, organization: Organizat
     assert ".zip" in answer["Content-Disposition"]
     parts: Any = answer.streaming_content  # type: ignore[attr-defined]
     files = unpacked(b"".join([part async for part in parts]))
+    await sync_to_async(connections.close_all)()  # of the thread that has asked the database
     assert "README.txt" in files
 
 

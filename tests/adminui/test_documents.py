@@ -235,9 +235,9 @@ def test_codex_is_pointed_at_this_server(world: World, shown: list[Snippet]):
 
 
 def models_of(variables: dict[str, str]) -> ConnectModels:
-    tiers = (variables.get(f"ANTHROPIC_DEFAULT_{tier}_MODEL", "") for tier in ("OPUS", "SONNET", "HAIKU"))
+    opus, sonnet, haiku = (variables.get(f"ANTHROPIC_DEFAULT_{tier}_MODEL", "") for tier in ("OPUS", "SONNET", "HAIKU"))
     window = variables.get("CLAUDE_CODE_MAX_CONTEXT_TOKENS")
-    return ConnectModels(*tiers, context_window=int(window) if window else None)
+    return ConnectModels(opus, sonnet, haiku, context_window=int(window) if window else None)
 
 
 def in_shell(code: str, key: str) -> "subprocess.CompletedProcess[str]":

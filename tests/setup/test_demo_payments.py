@@ -7,6 +7,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
@@ -45,7 +46,7 @@ def signed_in(url: str, who: dict[str, str]) -> httpx.Client:
 
 
 def handled(data_dir: Path) -> int:
-    with sqlite3.connect(data_dir / "ccm.sqlite3") as database:
+    with closing(sqlite3.connect(data_dir / "ccm.sqlite3")) as database:
         sql = "SELECT COUNT(*) FROM credits_stripeevent WHERE source = 'webhook' AND handled_at IS NOT NULL"
         return int(database.execute(sql).fetchone()[0])
 
@@ -58,7 +59,7 @@ def test_a_customer_of_the_demo_buys_credits_with_a_test_card(project: Path, tmp
     with running(project, environment_for(data_dir, port)) as supervisor:
         supervisor.wait_for("CCM is ready at")
         who = json.loads((data_dir / "demo.json").read_text())["customer"]
-        with signed_in(f"http://127.0.0.1:{port}", who) as browser:
+        with closing(signed_in(f"http://127.0.0.1:{port}", who)) as browser:
             review = browser.get("/billing/buy/", params={"amount": "25"}).text
             key = re.search(r'name="key" value="([0-9a-f]+)"', review)
             assert key

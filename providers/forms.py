@@ -1,6 +1,5 @@
 """Forms of the operators' pages."""
 
-import json
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +11,9 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
+from providers.errors import ConfigError
 from providers.models import Credential, Mapping, MappingCost, ModelPrice
+from providers.pasted import pasted_secret
 from providers.selectors import current_cost
 from providers.services import RATES, set_cost
 
@@ -37,25 +38,15 @@ class CredentialForm(forms.ModelForm):  # type: ignore[type-arg]
         secret = str(self.cleaned_data.get("secret") or "").strip()
         if not secret and not self.instance.sealed:
             raise forms.ValidationError("Enter the provider's API key.")
-        if secret.startswith("{"):
-            return _json_key(secret)
-        if any(character.isspace() or not character.isprintable() for character in secret):
-            raise forms.ValidationError("An API key holds no spaces and line ends. Paste it again.")
-        return secret
+        try:
+            return pasted_secret(secret)
+        except ConfigError as error:
+            raise forms.ValidationError(str(error)) from None
 
     def save(self, commit: bool = True) -> Any:
         if self.cleaned_data["secret"]:
             self.instance.set_secret(self.cleaned_data["secret"])
         return super().save(commit=commit)
-
-
-def _json_key(text: str) -> str:
-    """A key that is a JSON object (a service account's), on one line."""
-    try:
-        key = json.loads(text)
-    except ValueError:
-        raise forms.ValidationError("This key looks like JSON, but is cut or damaged. Paste the whole file.") from None
-    return json.dumps(key)
 
 
 class PriceForm(forms.ModelForm):  # type: ignore[type-arg]

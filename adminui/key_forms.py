@@ -48,10 +48,11 @@ class KeyForm(forms.Form):
     )
 
     def __init__(
-        self, *args: Any, organization_id: int, key: ApiKey | None = None, budget: Budget | None = None, **kw: Any
+        self, *args: Any, organization_id: int, key: ApiKey | None = None, budget: Budget | None = None, **kwargs: Any
     ):
         self.key = key
-        super().__init__(*args, initial=_values(key, budget) if key else {}, **kw)
+        kwargs["initial"] = _values(key, budget) if key else {}
+        super().__init__(*args, **kwargs)
         for window, label in BUDGETS.items():
             self.fields[f"budget_{window}"] = DollarsField(label)
         for rate, label in RATES.items():

@@ -61,7 +61,8 @@ class ProfileForm(forms.Form):
     )
 
     def __init__(self, *args: Any, models: list[str], present: Profile, version: int, **kwargs: Any) -> None:
-        super().__init__(*args, initial=_initial(present, version), **kwargs)
+        kwargs["initial"] = _initial(present, version)
+        super().__init__(*args, **kwargs)
         for route, (label, why) in ROUTES.items():
             value = getattr(present, route)
             others = [value] if value and value not in models else []

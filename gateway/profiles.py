@@ -46,7 +46,7 @@ def _set(owner: Owner, profile: Profile, by: Author, *, expected: int | None = N
         assert organization_id is not None  # the platform's profile is the operators', in the admin
         what = f"Version {number}" + (f", as version {reverts} was" if reverts else "")
         subject = f"the API key {key.name}" if key else "the organisation"
-        actor = User.objects.filter(pk=by.user_id).first()
+        actor = User.objects.filter(pk=by.user_id).first() if by.user_id is not None else None
         audit.record(organization_id, actor, "changed the routes of", subject, f"{what}. By {by.means}.")
     return number
 

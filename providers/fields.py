@@ -11,7 +11,9 @@ from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 
 from providers import tiers
+from providers.errors import ConfigError
 from providers.kinds import KINDS
+from providers.pasted import pasted_secret
 from providers.prices import plain
 
 MAX_PATTERN = 200
@@ -100,15 +102,10 @@ class TiersField(models.JSONField):
 
 def credential_secret(secret: str) -> str:
     """A provider's secret as it is stored: an API key, or a key file's JSON on one line. Raises ValidationError."""
-    secret = secret.strip()
-    if secret.startswith("{"):
-        try:
-            return json.dumps(json.loads(secret))
-        except ValueError:
-            raise ValidationError("This key looks like JSON, but is cut or damaged. Paste the whole file.") from None
-    if any(character.isspace() or not character.isprintable() for character in secret):
-        raise ValidationError("An API key holds no spaces and line ends. Paste it again.")
-    return secret
+    try:
+        return pasted_secret(secret)
+    except ConfigError as error:
+        raise ValidationError(str(error)) from None
 
 
 def valid_tiers(value: Any) -> None:

@@ -17,6 +17,7 @@ from providers.errors import ConfigError
 from providers.google_tokens import GOOGLE_TOKENS
 from providers.kinds import KINDS
 from providers.models import Credential, Mapping, Provider
+from providers.pasted import pasted_secret
 
 MOST = 50
 LONGEST = 20_000
@@ -122,28 +123,18 @@ def test_connection(organization_id: int, credential_id: int) -> ConnectionResul
     return connection.check_own(row.provider, row)
 
 
-def checked_secret(secret: str) -> str:
-    """Raises ConfigError."""
-    secret = secret.strip()
-    if not secret or len(secret) > LONGEST:
-        raise ConfigError("secret: paste the provider's API key.")
-    if secret.startswith("{"):
-        return _json_key(secret)
-    if any(character.isspace() or not character.isprintable() for character in secret):
-        raise ConfigError("secret: an API key holds no spaces and line ends. Paste it again.")
-    return secret
-
-
-def _json_key(text: str) -> str:
-    """A service account's key on one line. It names the address that its tokens come from: CCM calls Google's alone,
-    not whatever a tenant writes there."""
+def checked_secret(text: str) -> str:
+    """A service account's key names the address that its tokens come from: CCM calls Google's alone, not whatever a
+    tenant writes there. Raises ConfigError."""
+    if not text.strip() or len(text) > LONGEST:
+        raise ConfigError("secret: Paste the provider's API key.")
     try:
-        key = json.loads(text)
-    except ValueError:
-        raise ConfigError("secret: this looks like JSON, but is cut or damaged. Paste the whole file.") from None
-    if key.get("token_uri", GOOGLE_TOKENS) != GOOGLE_TOKENS:
-        raise ConfigError(f"secret: the key's token_uri must be {GOOGLE_TOKENS}.")
-    return json.dumps(key)
+        secret = pasted_secret(text)
+    except ConfigError as error:
+        raise ConfigError(f"secret: {error}") from None
+    if secret.startswith("{") and json.loads(secret).get("token_uri", GOOGLE_TOKENS) != GOOGLE_TOKENS:
+        raise ConfigError(f"secret: The key's token_uri must be {GOOGLE_TOKENS}.")
+    return secret
 
 
 def _of(organization_id: int) -> "QuerySet[Credential]":

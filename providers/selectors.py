@@ -177,7 +177,7 @@ def mappings_without_cost() -> list[str]:
 def keys_with_profile(organization_id: int) -> set[int]:
     """The ids of the organisation's API keys that have routes of their own."""
     rows = RouterProfile.objects.filter(scope=Scope.KEY, api_key__organization_id=organization_id)
-    return {id_ for id_ in rows.values_list("api_key_id", flat=True) if id_ is not None}
+    return set(rows.values_list("api_key_id", flat=True))
 
 
 def pending_proposals() -> int:

@@ -61,4 +61,4 @@ async def require_management(request: HttpRequest, permission: Permission) -> Pr
 
 def author_of(principal: Principal) -> User | None:
     """Who answers for what the key does: whoever made it. Blocking."""
-    return User.objects.filter(pk=principal.created_by_id).first()
+    return User.objects.filter(pk=principal.created_by_id).first() if principal.created_by_id is not None else None

@@ -1,6 +1,6 @@
 """API keys: listing, making, changing, rotating, disabling and revoking them."""
 
-from typing import cast
+from typing import Any, cast
 
 from django.conf import settings
 from django.contrib import messages
@@ -94,7 +94,7 @@ def one(request: HttpRequest, workspace: Workspace, key_id: int) -> HttpResponse
     key = own_key(workspace, key_id)
     (row,) = key_rows(workspace.organization_id, [key])
     context = {"key": key, "row": row, "rotate_form": RotateForm()}
-    asked = {"organization_id": workspace.organization_id, "key": key, "budget": row.budget}
+    asked: dict[str, Any] = {"organization_id": workspace.organization_id, "key": key, "budget": row.budget}
     if request.method == "GET":
         return render(request, "adminui/key.html", {**context, "form": KeyForm(**asked)})
     form = KeyForm(request.POST, **asked)

@@ -79,7 +79,7 @@ def replace(request: HttpRequest, workspace: Workspace, credential_id: int) -> H
             )
         )
     except ConfigError as error:
-        messages.error(request, str(error).removeprefix("secret: ").capitalize())
+        messages.error(request, str(error).removeprefix("secret: "))
     else:
         messages.success(request, "The new secret is stored and serves from now on.")
     return redirect("own-keys")

@@ -103,7 +103,7 @@ def attempt(request: HttpRequest, workspace: Workspace) -> HttpResponse:
             told = {"refused": error.message, "rules": error.rules}
         except GatewayError as error:
             told = {"refused": error.message}
-    context = {"told": told, "try_form": form}
+    context: dict[str, Any] = {"told": told, "try_form": form}
     if request.headers.get("HX-Request"):
         return render(request, "adminui/_dry_run.html", context)
     return _page(request, workspace, key, owner, _form(workspace, owner), **context)

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from django.contrib import admin
-from django.http import HttpResponse
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils import timezone
@@ -82,7 +81,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     logging.disable(logging.WARNING)
 
 
-def ask(user: User, name: str, row: Row, things: Things, organization_id: int) -> HttpResponse:
+def ask(user: User, name: str, row: Row, things: Things, organization_id: int) -> Any:
     """The route's own request, in the organisation, naming the object of `things`."""
     client = Client()
     client.force_login(user)

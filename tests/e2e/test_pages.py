@@ -6,6 +6,7 @@ A page of another kind needs a line in VISITORS or CUSTOMERS. `first:` is the pa
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -93,7 +94,8 @@ def browser(chromium: str) -> Iterator[Browser]:
 @pytest.fixture(params=list(LOOKS))
 def watched(request: pytest.FixtureRequest, browser: Browser, running_demo: Demo) -> Iterator[Watched]:
     ccm, _ = running_demo
-    context = browser.new_context(base_url=ccm.url, reduced_motion="reduce", **LOOKS[request.param])
+    look: Any = LOOKS[request.param]
+    context = browser.new_context(base_url=ccm.url, reduced_motion="reduce", **look)
     context.set_default_timeout(60_000)
     yield Watched(context.new_page(), ccm.url)
     context.close()

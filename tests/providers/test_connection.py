@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from providers.connection import check
-from providers.models import Mapping, Provider
+from accounts.models import Organization
+from providers.connection import check, check_own
+from providers.models import Credential, Mapping, Provider
 from tests.providers.catalogue_support import SECRET, make_mapping, make_model, make_provider
 
 pytestmark = pytest.mark.django_db
@@ -163,3 +164,14 @@ def test_the_demo_provider_answers_in_process():
     make_mapping(make_model("demo-sonnet"), demo)
     result = check(demo)
     assert result.ok, result.words
+
+
+def test_an_organisations_own_key_is_called_with_itself(provider, upstream):
+    own = Credential(provider=provider, organization=Organization.objects.create(name="acme"), label="own")
+    own.set_secret("sk-own-secret")
+    own.save()
+    assert check_own(provider, own).words == "cheap answered: Hi there!"
+    assert check(provider).ok
+    assert [headers["x-api-key"] for headers, _ in upstream.requests] == ["sk-own-secret", SECRET]
+    own.sealed = "broken"
+    assert check_own(provider, own).words == "This key cannot be read any more: enter the secret again."

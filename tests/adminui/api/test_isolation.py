@@ -93,7 +93,10 @@ def is_last(call: tuple[str, str]) -> bool:
     return call[0] == "DELETE"
 
 
-@pytest.mark.parametrize(("method", "path"), sorted(NAMING, key=is_last))
+IN_ORDER = sorted(NAMING, key=is_last)
+
+
+@pytest.mark.parametrize(("method", "path"), IN_ORDER)
 def test_another_tenants_object_is_not_there(method: str, path: str, world: World, tenants: tuple[Ids, Ids]):
     mine, theirs = tenants
     call = CALLS[method, path]

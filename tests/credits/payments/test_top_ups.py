@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 from django.utils import timezone
-from hypothesis import given
+from hypothesis import HealthCheck, given
+from hypothesis import settings as checked
 from hypothesis import strategies as st
 from pytest_django import Settings
 
@@ -144,6 +145,7 @@ def test_the_same_key_with_other_content_is_refused_by_stripe_and_a_wrong_key_sa
         stripe_api().create_customer(1, "a", "a@example.com", "k")
 
 
+@checked(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no finding
 @given(
     amount=st.integers(1, 500_000),
     basis=st.integers(0, 10_000),

@@ -41,7 +41,7 @@ class Call:
 
 
 NO_OBJECT = None
-PROFILE = {"scope": "key", "key_id": "#{key}#", "profile": {"think": "openai-model"}}
+PROFILE: dict[str, Any] = {"scope": "key", "key_id": "#{key}#", "profile": {"think": "openai-model"}}
 CALLS: dict[tuple[str, str], Call | None] = {
     ("GET", "/key"): NO_OBJECT,
     ("GET", "/keys"): NO_OBJECT,

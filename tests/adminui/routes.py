@@ -13,6 +13,7 @@ from typing import Any
 
 from accounts.models import ApiKey, Invitation, Organization, User
 from accounts.permissions import Permission as May
+from credits.payments.models import TopUp
 from providers.models import Credential
 
 
@@ -26,6 +27,7 @@ class Things:
     key: ApiKey
     credential: Credential
     invitation: Invitation
+    top_up: TopUp
     request_id: str
     session_id: str
 
@@ -77,6 +79,10 @@ def _credential(things: Things) -> Mapping[str, Any]:
     return {"credential_id": things.credential.pk}
 
 
+def _top_up(things: Things) -> Mapping[str, Any]:
+    return {"top_up_id": things.top_up.pk}
+
+
 def _member(things: Things) -> Mapping[str, Any]:
     return {"user_id": things.member.pk}
 
@@ -122,11 +128,27 @@ ROUTES: dict[str, Row | str] = {
     "organization-role": post(May.MANAGE_MEMBERS, kwargs=_member),
     "organization-remove": post(kwargs=_member),  # everybody may leave
     "organization-log": page(May.MANAGE_MEMBERS),
+    "organization-export": page(May.MANAGE_SETTINGS),
+    "organization-close": page(May.OWN),
+    "organization-prompt-logging": post(May.MANAGE_SETTINGS),
+    "own-data": PERSON,
+    "account-delete": PERSON,
+    "billing": page(May.VIEW_BILLING),
+    "billing-buy": page(May.MANAGE_BILLING),
+    "billing-top-up": page(May.VIEW_BILLING, kwargs=_top_up),
+    "billing-top-up-status": page(May.VIEW_BILLING, kwargs=_top_up),
+    "billing-portal": post(May.MANAGE_BILLING),
+    "billing-portal-wait": page(May.MANAGE_BILLING, fixed={"name": "a-name-that-nobody-has-made"}),
+    "billing-auto": post(May.MANAGE_BILLING),
+    "billing-low-balance": post(May.MANAGE_BILLING),
+    "documents": PUBLIC,
+    "document": PUBLIC,
+    "stripe-webhook": PUBLIC,
     "organizations-new": PERSON,
     "invitation": PERSON,
     "redeem": post(May.MANAGE_BILLING),
 }
 
-ELSEWHERE = ("admin/", "account/", "password/", "api/v1/")
+ELSEWHERE = ("admin/", "^admin/api/", "account/", "password/", "api/v1/")
 """Beginnings of addresses whose routes are allauth's, the operators' (`test_customers_have_no_admin`) or the API's
 (`api/test_isolation.py`)."""

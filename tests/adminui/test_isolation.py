@@ -17,6 +17,7 @@ from accounts.permissions import may
 from accounts.roles import Role
 from accounts.services import create_key, get_or_create_user
 from credits.models import PriceSnapshot, UsageRecord
+from credits.payments.models import TopUp, TopUpKind
 from credits.services import ensure_wallet
 from providers.models import Credential, Provider
 from providers.profiles import Author, Owner, set_profile
@@ -47,8 +48,11 @@ def tenant(name: str, provider: Provider) -> Things:
         request_id=f"req_{name}", organization=organization, api_key=key, model="m", route="default", status=200,
         usage_source="provider", price_snapshot=price, session_id=f"session-{name}", created_at=timezone.now(),
     )  # fmt: skip
+    top_up = TopUp.objects.create(organization=organization, kind=TopUpKind.MANUAL, amount=10**10, key=f"top-up-{name}")
     invitation = invite(organization=organization, email=f"new@{name}.example", role=Role.DEVELOPER, by=owner)
-    return Things(organization, owner, member, key, credential, invitation.invitation, f"req_{name}", f"session-{name}")
+    return Things(
+        organization, owner, member, key, credential, invitation.invitation, top_up, f"req_{name}", f"session-{name}"
+    )
 
 
 @pytest.fixture
@@ -76,6 +80,8 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     from providers.connection import ConnectionResult
 
     monkeypatch.setattr("providers.connection.check_own", lambda *_: ConnectionResult(True, "hi", 200, 1))
+    monkeypatch.setattr("adminui.views.billing.client.is_on", lambda: True)
+    monkeypatch.setattr("adminui.views.billing._send", lambda *_: None)
     monkeypatch.setattr("adminui.views.routing.dry_run", dry)
     monkeypatch.setattr("adminui.views.routing.running", lambda: None)
     logging.disable(logging.WARNING)

@@ -124,13 +124,27 @@ def invitation(organization: Organization, customer: User) -> dict[str, Any]:
     return {"organization": "Ada & <Co>", "by": customer.email, "link": LINK, "invitation": row}
 
 
+def payment(**more: Any) -> Callable[[Organization, User], dict[str, Any]]:
+    told = {"organization": "Ada & <Co>", "billing": LINK, "amount": 25 * 10**9, "why": "The card was declined."}
+    return lambda _organization, _customer: {**told, **more}
+
+
 CONTEXTS: dict[str, Callable[[Organization, User], dict[str, Any]]] = {
     "invitation": invitation,
     "account_deleted": lambda _organization, customer: {"email": customer.email},
     "organization_closed": lambda _organization, customer: {
         "organization": "Ada & <Co>", "by": customer.email, "days": 30, "link": LINK,
     },
+    "billing_auto_confirm": payment(pay_url=LINK),
+    "billing_auto_failed": payment(),
+    "billing_auto_off": payment(),
+    "billing_disputed": payment(),
+    "billing_key_budget": payment(name="laptop", percent=100, window="day", spent=10**9, limit=10**9),
+    "billing_low_balance": payment(available=4 * 10**9, below=5 * 10**9),
+    "billing_receipt": payment(auto=False, fee=10**9, tax=10**8, receipt_url=LINK, invoice_url=LINK),
+    "billing_refunded": payment(),
 }  # fmt: skip
+WITHOUT_LINK = {"billing_disputed", "billing_key_budget"}
 
 
 @pytest.mark.parametrize("name", [file.stem for file in OURS])
@@ -138,9 +152,11 @@ def test_our_own_mails(name: str, organization: Organization, customer: User, ou
     context = CONTEXTS[name](organization, customer)
     mail.send_template(["tom@example.org"], name, context)
     [sent] = outbox
-    check(sent, customer.email, *([LINK] if "link" in context else []))
+    paid = name.startswith("billing_")
+    linked = "link" in context or (paid and name not in WITHOUT_LINK)
+    check(sent, *([] if paid else [customer.email]), *([LINK] if linked else []))
     if "organization" in context:
-        assert "Ada & <Co>" in sent.subject
+        assert "Ada & <Co>" in str(sent.subject) + str(sent.body)
         assert "Ada &amp; &lt;Co&gt;" in str(sent.alternatives[0][0])
 
 

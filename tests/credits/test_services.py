@@ -18,6 +18,7 @@ from credits.batch import BatchRunner, HoldOp, SettleOp
 from credits.errors import HoldClosed, InvalidAmount, TransferConflict
 from credits.journal import Journal
 from credits.models import CreditLot, Hold, LotKind, ReconciliationRun, Transfer, UsageRecord, Wallet
+from credits.payments import tasks as payment_tasks
 from credits.reconcile import run_checks
 from credits.records import Checkpoint
 from credits.selectors import balance, holds_by_state, wallets_in_debt
@@ -295,7 +296,8 @@ def test_a_request_whose_cost_nobody_knows_is_neither_margin_nor_a_sale_under_co
 def test_the_tasks_do_what_their_schedule_names(customer: Tenant):
     run = (
         tasks.sweep, tasks.expire_lots, tasks.roll_up_usage, tasks.check_rollups, tasks.archive_usage, tasks.reconcile,
-        tasks.roll_up_targets,
+        tasks.roll_up_targets, tasks.forfeit_closed, payment_tasks.sweep_payments, payment_tasks.poll_stripe,
+        payment_tasks.read_stripe_balance, payment_tasks.auto_top_up, payment_tasks.billing_alerts,
     )  # fmt: skip
     assert {entry["task"] for entry in tasks.BEAT_SCHEDULE.values()} == {task.name for task in run}
     by_name = {task.name: task for task in run}

@@ -406,7 +406,7 @@ def test_control_a_lot_that_is_believed_whole_expires_again(transactional_db, mo
     monkeypatch.setattr(
         Books, "read_lots", lambda books, ids: books.lots.update({wallet.organization_id: [Lot(lot.pk, USD)]})
     )
-    monkeypatch.setattr(expiry, "_dated_lots", lambda books, organization_id: {lot.pk: ("promo", USD, True)})
+    monkeypatch.setattr(expiry, "_dated_lots", lambda books, organization_id, **_: {lot.pk: ("promo", USD, True)})
     services.expire_lots(later)
     assert Transfer.objects.filter(code="expire").count() == 2
     assert "R2" in {finding.check for finding in run_checks() if not finding.ok}

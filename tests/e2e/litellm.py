@@ -22,16 +22,16 @@ START_SECONDS = 300
 INPUT, OUTPUT = 3000, 15000
 """The prices of its model, in nano-USD a token."""
 SAYS = "Hello from LiteLLM."
-CONFIG = f"""
+CONFIG = """
 model_list:
   - model_name: lite-actual
     litellm_params:
-      model: openai/lite-actual
+      model: hosted_vllm/lite-actual
       api_key: none
-      mock_response: "{SAYS}"
+      api_base: {upstream}
     model_info:
-      input_cost_per_token: {INPUT / 10**9:.9f}
-      output_cost_per_token: {OUTPUT / 10**9:.9f}
+      input_cost_per_token: {input:.9f}
+      output_cost_per_token: {output:.9f}
 """
 
 
@@ -56,9 +56,10 @@ def install() -> Path:
 
 
 @contextmanager
-def running(program: Path, folder: Path) -> Iterator[LiteLLM]:
-    """The proxy on loopback, with one model that is mocked: it calls nobody."""
-    (folder / "config.yaml").write_text(CONFIG)
+def running(program: Path, folder: Path, upstream: str) -> Iterator[LiteLLM]:
+    """The proxy on loopback, with one model, which a fake at `upstream` plays. (What LiteLLM mocks by itself it answers
+    without cost and never as a stream on `/v1/messages`.)"""
+    (folder / "config.yaml").write_text(CONFIG.format(upstream=upstream, input=INPUT / 10**9, output=OUTPUT / 10**9))
     port, key = free_port(), f"sk-{secrets.token_hex(24)}"
     environment = {
         "HOME": str(folder),

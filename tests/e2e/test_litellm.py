@@ -52,12 +52,13 @@ pytestmark = pytest.mark.skipif(not ASKED, reason="`make e2e-litellm` installs L
 
 
 @pytest.fixture(scope="module")
-def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[litellm.LiteLLM]:
+def proxy(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[litellm.LiteLLM]:
     try:
         program = litellm.install()
     except NotInstalled as error:
         pytest.fail(str(error), pytrace=False)
-    with litellm.running(program, tmp_path_factory.mktemp("litellm")) as made:
+    world.openai.brain = saying(litellm.SAYS)
+    with litellm.running(program, tmp_path_factory.mktemp("litellm"), world.openai.base_url) as made:
         yield made
 
 

@@ -17,6 +17,11 @@ def memory_mib(pid: int) -> float:
     return max(_resident(each) for each in tree(pid)) / MIB
 
 
+def peak_mib(pid: int) -> float:
+    """The largest that any of them has ever been."""
+    return max(_resident(each, "VmHWM:") for each in tree(pid)) / MIB
+
+
 def tree(pid: int) -> list[int]:
     found = [pid]
     for each in found:
@@ -30,6 +35,6 @@ def _ticks(pid: int) -> int:
     return int(fields[11]) + int(fields[12])
 
 
-def _resident(pid: int) -> int:
+def _resident(pid: int, name: str = "VmRSS:") -> int:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next((int(line.split()[1]) for line in lines if line.startswith("VmRSS:")), 0)
+    return next((int(line.split()[1]) for line in lines if line.startswith(name)), 0)

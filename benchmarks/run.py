@@ -22,8 +22,9 @@ import msgspec
 
 from benchmarks import bodies, counting, streams, writer
 from benchmarks.load import Load, Result
-from benchmarks.processes import memory_mib
+from benchmarks.processes import memory_mib, peak_mib
 from benchmarks.wires import WAYS, Way
+from ccm_site.memory import TRIM_SECONDS
 from ccm_site.supervisor.processes import free_port, spawn
 from tests.processes import PROJECT, Ccm
 
@@ -216,6 +217,12 @@ def compare(scenario: Scenario, bare: Server, ccm: Server, *, rounds: int, secon
     return other, own
 
 
+def memory_of(bare: int, ccm: int) -> dict[str, float]:
+    """MiB, once the process has given back what it had no more use for; and the most that it had."""
+    time.sleep(TRIM_SECONDS + 1)
+    return {"ccm": memory_mib(ccm), "ccm_peak": peak_mib(ccm), "bare": memory_mib(bare)}
+
+
 def check_ledger(ccm: Ccm, sent: int) -> list[str]:
     """What is wrong with the books after `sent` requests: nothing may be missing, doubled or unbalanced."""
     wrong = []
@@ -291,7 +298,7 @@ def run(chosen: Sequence[Scenario], *, rounds: int, seconds: float, burst: int) 
         for scenario in chosen:
             if scenario.beside is not None and not memory:
                 # Before Bedrock's scenarios: only its users pay for its client library (botocore).
-                memory = {"ccm": memory_mib(ccm.web.pid), "bare": memory_mib(bare_process.pid)}
+                memory = memory_of(bare_process.pid, ccm.web.pid)
             print(f"{scenario.title} ...", file=sys.stderr, flush=True)
             bare, own = compare(scenario, bare_server, ccm_server, rounds=rounds, seconds=seconds)
             sent += sum(result.sent for result in own.results)
@@ -299,7 +306,7 @@ def run(chosen: Sequence[Scenario], *, rounds: int, seconds: float, burst: int) 
             figures = {"bare": bare.figures(), "ccm": own.figures(), "ratio": ratio(bare, own)}
             named = {"name": scenario.name, "title": scenario.title, "budget": scenario.budget}
             rows.append({**named, "beside": "bare" if scenario.beside is None else "ccm", **figures})
-        at_the_end = {"ccm": memory_mib(ccm.web.pid), "bare": memory_mib(bare_process.pid)}
+        at_the_end = memory_of(bare_process.pid, ccm.web.pid)
         ccm.stop()
         return {
             "scenarios": rows,
@@ -333,7 +340,8 @@ def compare_with_bare(asked: argparse.Namespace) -> int:
     memory = report["memory_mib"]
     print(tables(report["scenarios"]))
     print(
-        f"\nmemory of the web process: {memory['ccm']:.0f} MiB of {MEMORY_BUDGET_MIB} (bare: {memory['bare']:.0f}); "
+        f"\nmemory of the web process: {memory['ccm']:.0f} MiB of {MEMORY_BUDGET_MIB} (bare: {memory['bare']:.0f}), "
+        f"{memory['ccm_peak']:.0f} at its peak; "
         f"at the end {report['memory_at_the_end_mib']['ccm']:.0f}"
     )
     counted = report["counting"]

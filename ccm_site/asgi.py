@@ -1,5 +1,6 @@
 """The ASGI entry: the gateway for `/v1/*`, health for probes, Django for everything else."""
 
+import asyncio
 import os
 from collections.abc import MutableMapping
 from typing import Any
@@ -11,7 +12,7 @@ from django.core.asgi import get_asgi_application
 django = get_asgi_application()
 
 from ccm_site.health import Health
-from ccm_site.memory import give_back_freed, settle_down
+from ccm_site.memory import give_back_freed, keep_small, settle_down
 from gateway.app import Gateway
 from gateway.exchange import Exchange, Receive, Send
 from gateway.runtime import Runtime
@@ -46,6 +47,7 @@ class Application:
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         runtime: Runtime | None = None
+        keeping_small: asyncio.Task[None] | None = None
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
@@ -54,8 +56,11 @@ class Application:
                 await runtime.start()
                 self.gateway, self.health = Gateway(runtime), Health(runtime)
                 settle_down()
+                keeping_small = asyncio.create_task(keep_small())
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
+                if keeping_small is not None:
+                    keeping_small.cancel()
                 if runtime is not None:
                     await runtime.close()
                 await send({"type": "lifespan.shutdown.complete"})

@@ -12,14 +12,17 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, expect, sync_playwright
 
+from adminui.documents import DOCUMENTS
 from tests.e2e.shots import FLAGS, LOOKS, demo, sign_in, visit
 from tests.processes import Ccm
 
 VISITORS = ["/", "/models/", "/account/login/", "/account/signup/", "/account/password/reset/", "/nothing/"]
+VISITORS += [f"/docs/{document.slug}/" for document in DOCUMENTS]
 CUSTOMERS = [
     "/", "/keys/", "first:/keys/", "/models/", "/routing/", "/routing/savings/", "/provider-keys/", "/connect/",
     "/usage/", "/usage/requests/", "first:/usage/requests/", "/usage/sessions/", "first:/usage/sessions/",
-    "/organization/", "/organization/log/", "/organizations/new/", "/account/email/", "/account/password/change/",
+    "/billing/", "/docs/", "/organization/", "/organization/close/", "/organization/log/",
+    "/organizations/new/", "/account/email/", "/account/password/change/",
     "/account/2fa/", "/account/sessions/",
 ]  # fmt: skip
 EXPECTED = {"/nothing/": 404}

@@ -9,9 +9,12 @@ import contextlib
 import json
 import socket
 import struct
+import sys
 import threading
+import time
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, runtime_checkable
 
@@ -254,6 +257,8 @@ class FakeProvider:
             entry.complete = entry.sent == len(events)
         match reply.end:
             case End.RESET:
+                if events[:cut]:
+                    await _until_read(request)
                 return _reset(request, response)
             case End.STALL:
                 await self._stalled()
@@ -277,6 +282,28 @@ async def _write(response: web.StreamResponse, entry: Received, events: list[byt
         await response.write(event)
         if between:
             await asyncio.sleep(between)
+
+
+async def _until_read(request: web.Request) -> None:
+    """Wait until the peer has read what was sent: a reset takes with it what still lies in its kernel's queue."""
+    assert request.transport is not None
+    sock: socket.socket = request.transport.get_extra_info("socket")
+    ours, theirs = _in_table(sock.getsockname()), _in_table(sock.getpeername())
+    deadline = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < deadline:
+        if not any(row[1:3] == [theirs, ours] and not row[4].endswith(":00000000") for row in _connections()):
+            return
+        await asyncio.sleep(0.01)
+
+
+def _connections() -> list[list[str]]:
+    return [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
+
+
+def _in_table(address: tuple[str, int]) -> str:
+    """As /proc/net/tcp writes an IPv4 address."""
+    host, port = address
+    return f"{int.from_bytes(socket.inet_aton(host), sys.byteorder):08X}:{port:04X}"
 
 
 def _reset(request: web.Request, response: web.StreamResponse | None = None) -> web.StreamResponse:

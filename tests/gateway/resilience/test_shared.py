@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from pytest_django import Settings
 
 from gateway.resilience import Resilience, Sharing, reading
 from gateway.resilience.breaker import State
@@ -114,12 +115,10 @@ async def test_without_valkey_each_process_finds_out_for_itself(private_valkey: 
         assert play(Course(alone.resilience, planned(KNOWN[1], KNOWN[2])), None) == ["2/20"]
 
 
-def test_without_valkey_pages_say_that_they_do_not_know(
-    private_valkey: ValkeyServer, settings: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_valkey_pages_say_that_they_do_not_know(private_valkey: ValkeyServer, settings: Settings) -> None:
     url = private_valkey.url
     private_valkey.stop()
-    monkeypatch.setattr(settings, "REDIS_URL", url)
+    settings.REDIS_URL = url
     reading._client.cache_clear()
     try:
         troubles = reading.troubles()

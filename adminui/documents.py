@@ -135,8 +135,9 @@ def _fence(_renderer: RendererHTML, tokens: Sequence[Token], place: int, _option
     )
 
 
-def _table_open(*_arguments: Any) -> str:
-    return '<div class="scroll" tabindex="0" role="region" aria-label="Table"><table class="stack">\n'
+def _table_open(_renderer: RendererHTML, tokens: Sequence[Token], place: int, *_others: Any) -> str:
+    number = sum(token.type == "table_open" for token in tokens[: place + 1])
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="Table {number}"><table class="stack">\n'
 
 
 def _table_close(*_arguments: Any) -> str:

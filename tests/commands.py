@@ -18,6 +18,8 @@ from pathlib import Path
 import manage
 
 PROJECT = Path(__file__).resolve().parent.parent
+SECONDS = 300.0
+"""The most that a command may take here."""
 
 
 class Commands:
@@ -40,8 +42,11 @@ class Commands:
             assert process.stdout is not None
             process.stdin.write(json.dumps(list(arguments)) + "\n")
             process.stdin.flush()
+            patience = threading.Timer(SECONDS, process.kill)
+            patience.start()
             answer = process.stdout.readline()
-            if not answer:  # what it did not start for, the command will say itself
+            patience.cancel()
+            if not answer:  # why it did not start, or does not end, the command will say in a process of its own
                 return None
             status, out, error = json.loads(answer)
             return subprocess.CompletedProcess(["manage.py", *arguments], status, out, error)

@@ -18,7 +18,7 @@ from providers.config_export import export_config
 from providers.config_formats import MOST_BYTES, Format, format_of
 from providers.errors import ConfigError
 from providers.models import CatalogueVersion, Credential, Mapping, Model, Provider, RouterProfile
-from tests.providers.test_config import check_providers, outcomes
+from tests.providers.config_support import check_providers, outcomes
 
 pytestmark = pytest.mark.django_db
 

@@ -1,115 +1,29 @@
 """import_config and export_config: what an operator writes becomes the catalogue, exactly, and again the same."""
 
-import json
 from decimal import Decimal
 from io import StringIO
-from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
 
 from accounts.models import Organization
 from providers.catalogue import build
-from providers.config import ImportReport, Outcome, ReportDiffers, import_config
-from providers.config_entries import ROUTES
+from providers.config import Outcome, ReportDiffers, import_config
 from providers.config_export import export_config
 from providers.errors import ConfigError
-from providers.kinds import KINDS
 from providers.models import (
     CatalogueVersion,
     Credential,
     Mapping,
-    MappingCost,
     Model,
     ModelPrice,
     Provider,
     RouterProfile,
 )
 from tests.providers.catalogue_support import make_credential, make_model, make_provider
+from tests.providers.config_support import ENVIRON, FULL, model_toml, outcomes, provider_toml
 
 pytestmark = pytest.mark.django_db
-
-ENVIRON = {"OPENAI_API_KEY": "sk-first-0123456789", "OPENAI_KEY_2": "sk-second-0123456789"}
-
-# The example of the documented format, every key of it.
-FULL = r"""
-[router]
-default = "claude-sonnet-4-5"
-think = "gpt-5.1"
-background = "gpt-5.1"
-websearch = "gpt-5.1"
-image = "gpt-5.1"
-long_context = "gpt-5.1"
-subagent = "gpt-5.1"
-safety = "gpt-5.1"
-long_context_threshold = 60000
-auto_map_regex = "^claude-"
-background_regex = "(?i)claude.*haiku"
-think_efforts = ["max", "xhigh"]
-think_in_plan_mode = true
-pin_explicit_model = false
-
-[[providers]]
-name = "openai"
-kind = "openai"
-base_url = "https://gateway.example/v1"
-api_key = "$OPENAI_API_KEY"
-api_keys = [{ key = "$OPENAI_KEY_2", weight = 2 }]
-enabled = true
-connect_timeout = 5
-first_byte_timeout = 60
-idle_timeout = 2.5
-total_timeout = 600
-wire = "openai_chat"
-
-[[providers]]
-name = "demo"
-kind = "demo"
-
-[[models]]
-name = "gpt-5.1"
-display_name = "GPT-5.1 \"quoted\""
-description = "two\nlines"
-context_window = 400000
-max_output = 128000
-vision = true
-tools = true
-thinking = true
-input = "1.25"
-output = "10"
-cache_read = "0.125"
-cache_write = "1.25"
-cache_write_1h = "2"
-web_search = "10"
-
-  [[models.mappings]]
-  provider = "openai"
-  actual_model = "gpt-5.1"
-  priority = 1
-  weight = 3
-  extra_body = { user = "ccm", provider = { only = ["azure"], share = 0.5 }, safe = true }
-  cost = { input = "1.25", output = 9.999999999, cache_read = "0.125" }
-
-  [[models.mappings]]
-  provider = "demo"
-  actual_model = "demo"
-  priority = 2
-  enabled = false
-
-[[models]]
-name = "claude-sonnet-4-5"
-markup = "0.20"
-discoverable = false
-
-  [[models.mappings]]
-  provider = "openai"
-  actual_model = "claude-sonnet-4.5"
-  cost = { input = 3, output = 15 }
-"""
-
-
-def outcomes(report: ImportReport) -> set[Outcome]:
-    return {change.outcome for change in report.changes}
 
 
 def test_every_key_of_the_format_arrives():
@@ -227,14 +141,6 @@ def test_what_the_file_does_not_name_stays():
     assert Model.objects.filter(pk=extra.pk).exists()
 
 
-def provider_toml(lines: str) -> str:
-    return f'[[providers]]\nname = "p"\nkind = "openai"\n{lines}\n'
-
-
-def model_toml(lines: str) -> str:
-    return f'[[providers]]\nname = "p"\nkind = "demo"\n[[models]]\nname = "m"\n{lines}\n'
-
-
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
@@ -306,178 +212,6 @@ def test_an_operator_is_warned_of_a_loss_and_of_a_model_without_price():
     )
 
 
-@pytest.fixture
-def mux_file(project: Path) -> Path:
-    file = project.parent / "shared" / "reference" / "import_examples" / "ccm_config.toml"
-    if not file.is_file():
-        pytest.skip(f"no example at {file}")
-    return file
-
-
-def test_a_claude_code_mux_file_as_it_is(mux_file):
-    environ = {"ZAI_API_KEY": "zai-0123456789-abcd", "KIMI_API_KEY": "kimi-0123456789-abcd"}
-    report = import_config(mux_file.read_text(), environ=environ)
-    kinds = {row.name: (row.kind, row.base_url, row.enabled) for row in Provider.objects.all()}
-    assert kinds == {
-        "zai coding plan": ("z.ai", "", True),
-        "openrouter": ("openrouter", "", True),
-        "kimi-for-coding": ("anthropic-compatible", "https://api.kimi.com/coding", True),
-        "claude-max": ("anthropic", "", False),
-        "vertex": (
-            "vertex",
-            "https://us-central1-aiplatform.googleapis.com/v1/projects/my-project/locations/us-central1",
-            False,
-        ),
-    }
-    credentials = {(row.provider.name, row.label) for row in Credential.objects.select_related("provider")}
-    assert credentials == {
-        ("zai coding plan", "ZAI_API_KEY"),
-        ("openrouter", "api_key"),
-        ("kimi-for-coding", "KIMI_API_KEY"),
-    }
-    models = {
-        model.name: [(target.provider, target.actual_model) for target in model.targets]
-        for model in build().models.values()
-    }
-    assert models == {
-        "glm-4.6": [("zai coding plan", "glm-4.6"), ("openrouter", "z-ai/glm-4.6")],
-        "glm-4.5-air": [("zai coding plan", "glm-4.5-air")],
-        "kimi-for-coding": [("kimi-for-coding", "claude-sonnet-4-5-20250929")],
-        "claude-sonnet-4.5": [],
-    }
-    profile = build().platform_profile
-    assert (profile.default, profile.background, profile.think) == ("glm-4.6", "glm-4.5-air", "kimi-for-coding")
-    assert profile.websearch is None
-    assert profile.auto_map_regex == "^(claude-|gpt-)"
-    assert {"server.host", "server.port", "server.log_level", "server.timeouts.connect_timeout_ms"} <= {
-        skipped.path for skipped in report.skipped
-    }
-    told = "\n".join(report.warnings)
-    for words in (
-        "server.api_key: was never enforced",
-        "router.websearch: is empty: treated as unset",
-        "subscription log-in, which is not imported",
-        "a service-account key is needed",
-        "claude-sonnet-4.5 has no usable provider",
-    ):
-        assert words in told
-    assert outcomes(import_config(mux_file.read_text(), environ=environ)) == {Outcome.UNCHANGED}
-
-
-def test_the_mux_example_gives_the_expected_import(mux_file):
-    """The file beside the example says what of it must arrive. Its kinds are families: any kind that
-    speaks the same format will do."""
-    expected = json.loads(mux_file.with_name("ccm_expected.json").read_text())
-    environ = {"ZAI_API_KEY": "zai-0123456789-abcd", "KIMI_API_KEY": "kimi-0123456789-abcd"}
-    report = import_config(mux_file.read_text(), environ=environ)
-    check_providers(expected["providers"], report)
-    assert {
-        model.name: [[row.provider.name, row.actual_model] for row in model.mappings.select_related("provider").all()]
-        for model in Model.objects.all()
-    } == expected["models"]
-    row = RouterProfile.objects.get()
-    assert {route: getattr(row, route) for route in ROUTES if getattr(row, route)} == expected["routes"]
-    assert (row.auto_map_regex, row.background_regex) == (expected["auto_map_regex"], expected["background_regex"])
-    assert set(expected["ignored"]) <= {skipped.path for skipped in report.skipped}
-    told = "\n".join(report.warnings)
-    for warning in expected["warnings"]:
-        assert warning.split(" ")[0 if "." in warning.split(" ")[0] else 1] in told
-
-
-def check_providers(expected, report: ImportReport) -> None:
-    """Each of `expected` has arrived as it says, and its warning was told."""
-    assert set(Provider.objects.values_list("name", flat=True)) == {entry["name"] for entry in expected}
-    for entry in expected:
-        row = Provider.objects.get(name=entry["name"])
-        kind = KINDS[row.kind]
-        family = {"anthropic-compatible": "anthropic", "openai-compatible": "openai_chat", "vertex-gemini": "vertex"}
-        assert row.kind == entry["kind"] or (row.wire or kind.wire) == family[entry["kind"]]
-        if "base_url" in entry:
-            assert (row.base_url or kind.base_url) == entry["base_url"]
-        assert row.enabled == entry.get("enabled", True)
-        secret = entry.get("secret")
-        if "secret" in entry and secret is None:
-            assert not row.credentials.exists()
-        elif secret is not None:
-            assert row.credentials.get().label == secret.get("env", "api_key")
-        if "warning" in entry:
-            assert any(
-                entry["name"] in warning or row.kind in warning or "disabled" in warning for warning in report.warnings
-            )
-
-
-MUX = """
-[server]
-tracing = { enabled = true }
-[server.timeouts]
-api_timeout_ms = 600000
-[litellm]
-endpoint = "http://localhost:4000"
-api_key = "sk-litellm-0123456789"
-[presets]
-fast = "x"
-[router]
-default = "m"
-[[router.prompt_rules]]
-pattern = "(?i)commit"
-model = "m"
-[[providers]]
-name = "moon"
-provider_type = "moonshot"
-api_key = "sk-moon-0123456789"
-models = []
-[[providers]]
-name = "mini"
-provider_type = "minimax"
-base_url = "https://api.minimaxi.com/anthropic/"
-auth_type = "password"
-api_key = "sk-mini-0123456789"
-project_id = "p"
-headers = { x = "y" }
-models = []
-[[providers]]
-name = "own"
-provider_type = "openai"
-base_url = "http://127.0.0.1:1234/v1"
-api_key = "none"
-models = []
-[[providers]]
-name = "vertex"
-provider_type = "vertex-ai"
-auth_type = "oauth"
-models = []
-"""
-
-
-def test_what_claude_code_mux_says_and_ccm_has_no_place_for_is_told_with_the_reason(settings):
-    settings.ALLOW_PRIVATE_UPSTREAMS = False
-    report = import_config(MUX, environ={})
-    told = {skipped.path: skipped.reason for skipped in report.skipped}
-    assert set(told) == {
-        "server.timeouts.api_timeout_ms", "server.tracing.enabled", "litellm.endpoint", "litellm.api_key",
-        "presets.fast", "router.prompt_rules", "providers[1].project_id", "providers[1].headers.x",
-    }  # fmt: skip
-    assert all(len(reason) > 20 for reason in told.values())
-    rows = {row.name: (row.kind, row.base_url, row.enabled) for row in Provider.objects.all()}
-    assert rows == {
-        "moon": ("moonshot", "https://api.moonshot.cn/v1", True),
-        "mini": ("minimax", "https://api.minimaxi.com/anthropic", True),
-        "own": ("openai-compatible", "http://127.0.0.1:1234/v1", False),
-        "vertex": ("vertex-ai", "", False),
-    }
-    warnings = "\n".join(report.warnings)
-    for words in ("base_url: claude-code-mux ignored it", "'password' is neither", "CCM_ALLOW_PRIVATE_UPSTREAMS=1",
-                  "providers[3].project_id: is not there"):  # fmt: skip
-        assert words in warnings
-    assert "sk-" not in f"{report}"
-
-
-def test_a_server_on_this_machine_comes_in_enabled_where_that_is_allowed(settings):
-    settings.ALLOW_PRIVATE_UPSTREAMS = True
-    import_config(MUX, environ={})
-    assert Provider.objects.get(name="own").enabled
-
-
 def test_a_markup_goes_to_models_without_a_price_alone():
     text = model_toml('input = "1"\noutput = "2"') + '[[models]]\nname = "n"\n[[models]]\nname = "o"\nmarkup = 0.5\n'
     import_config(text, environ={}, markup=Decimal("0.2"))
@@ -512,13 +246,6 @@ def test_extra_fields_that_cannot_be_sent_are_named(extra, problem):
     assert f"models[0].mappings[0].{problem}" in str(caught.value)
 
 
-def test_what_an_operator_made_work_is_not_disabled_again(mux_file):
-    import_config(mux_file.read_text(), environ={})
-    Provider.objects.filter(name="claude-max").update(enabled=True)
-    import_config(mux_file.read_text(), environ={})
-    assert Provider.objects.get(name="claude-max").enabled
-
-
 def test_the_command_prints_what_it_did(tmp_path, monkeypatch):
     file = tmp_path / "ccm.toml"
     file.write_text(FULL)
@@ -550,80 +277,6 @@ def test_the_command_refuses_in_plain_words(tmp_path, monkeypatch, arguments, wo
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CommandError, match=words):
         call_command("import_config", *arguments, stdout=StringIO())
-
-
-TIERS = (
-    'tiers = [{ above = 200000, input = "6", output = 22.5, cache_read = "0.6" }, '
-    '{ above = 400000, input = 8, output = "30" }]'
-)
-TIERED = model_toml(
-    f'input = "3"\noutput = "15"\ncache_read = "0.3"\n{TIERS}\n'
-    '[[models.mappings]]\nprovider = "p"\nactual_model = "m"\n'
-    'cost = { input = "2", output = "10", cache_read = "0.2", tiers = [{ above = 200000, input = "4", output = "15", '
-    'cache_read = "0.3" }] }'
-)
-
-
-def test_tiers_arrive_and_an_export_gives_them_back():
-    assert import_config(TIERED, environ={}).warnings == []
-    model = build().models["m"]
-    assert model.price is not None
-    assert [(tier.above, tier.input, tier.cache_read, tier.cache_write) for tier in model.price.tiers] == [
-        (200_000, 6 * 10**9, 6 * 10**8, 7_500_000_000),
-        (400_000, 8 * 10**9, 8 * 10**9, 10 * 10**9),
-    ]
-    cost = model.targets[0].cost
-    assert cost is not None
-    assert [(tier.above, tier.output) for tier in cost.tiers] == [(200_000, 15 * 10**9)]
-    text = export_config()
-    assert 'tiers = [{ above = 200000, input = "6", output = "22.5", cache_read = "0.6" }, ' in text
-    assert outcomes(import_config(text, environ={})) == {Outcome.UNCHANGED}
-    for row in (Mapping, ModelPrice, Model, Provider):
-        row.objects.all().delete()
-    import_config(text, environ={})
-    assert export_config() == text
-    assert build().models["m"].price == model.price
-
-
-def test_a_changed_tier_is_a_new_price_and_a_new_cost():
-    import_config(TIERED, environ={})
-    report = import_config(TIERED.replace("22.5", "23").replace('output = "15", c', 'output = "16", c'), environ={})
-    assert [change.what for change in report.of(Outcome.CHANGED)] == ["price of m", "cost of m → p m"]
-    assert report.of(Outcome.CHANGED)[1].detail == (
-        "tiers 200000: input 4, output 15, cache_read 0.3 → 200000: input 4, output 16, cache_read 0.3"
-    )
-    assert (ModelPrice.objects.count(), MappingCost.objects.count()) == (2, 2)
-    without = import_config(TIERED.replace(TIERS, ""), environ={})
-    assert "price of m" in [change.what for change in without.of(Outcome.CHANGED)]
-    price = build().models["m"].price
-    assert price is not None
-    assert price.tiers == ()
-
-
-@pytest.mark.parametrize(
-    ("tiers", "problem"),
-    [
-        ("tiers = 3", "models[0].tiers: must be a list of tables."),
-        ("tiers = [3]", "models[0].tiers[0]: must be a table."),
-        ('tiers = [{ input = "6", output = "9" }]', "models[0].tiers: A tier begins above a whole number"),
-        ('tiers = [{ above = "5", input = "6", output = "9" }]', "models[0].tiers[0].above: must be a whole number."),
-        ('tiers = [{ above = 5, input = "6" }]', "models[0].tiers: The tier above 5 needs a price for output."),
-        ('tiers = [{ above = 5, input = "-6", output = "9" }]', "models[0].tiers[0].input: must be a number"),
-        ('tiers = [{ above = 5, input = "1", output = "15" }]', "1 for input above 5 tokens is less than the 3"),
-    ],
-)
-def test_a_tier_that_cannot_be_meant_is_named(tiers, problem):
-    with pytest.raises(ConfigError) as caught:
-        import_config(model_toml(f'input = "3"\noutput = "15"\n{tiers}'), environ={})
-    assert problem in str(caught.value)
-    assert not Model.objects.exists()
-
-
-def test_a_loss_on_long_requests_alone_is_warned_of():
-    lossy = TIERED.replace(TIERS, "").replace('input = "3"', 'input = "2"')
-    assert import_config(lossy, environ={}).warnings == [
-        "model m: p costs 4 for input above 200000 tokens, customers pay 2.",
-    ]
 
 
 def test_a_policy_and_the_limits_of_keys_go_in_and_out_and_tenants_keys_stay_inside(db):

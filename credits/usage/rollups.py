@@ -23,6 +23,7 @@ from credits.usage.models import (
     UsageArchive,
     UsageRollup,
 )
+from credits.usage.statements import execute, on_postgresql
 from credits.usage.types import DAY, SUM_COLUMNS, day_of, hour_of
 
 log = structlog.get_logger("ccm.usage")
@@ -143,13 +144,13 @@ def read(version: int, since: datetime, until: datetime) -> Draft:
     """Add up the records of [since, until), without a lock; `since` is a full hour. To be given to `write`."""
     number = next(_numbers)
     draft = Draft(version, since, until, f"credits_draft_rollups_{number}", f"credits_draft_slices_{number}")
-    hour = "date_trunc('hour', u.created_at, 'UTC')" if _postgresql() else "substr(u.created_at, 1, 13) || ':00:00'"
-    _execute(
+    hour = "date_trunc('hour', u.created_at, 'UTC')" if on_postgresql() else "substr(u.created_at, 1, 13) || ':00:00'"
+    execute(
         f"CREATE TEMPORARY TABLE {draft.rollups} AS SELECT u.organization_id, {hour} AS starts_at, u.api_key_id, "
         f"u.model, u.provider, u.route, {_SUMS} {_FROM} GROUP BY 1, 2, 3, 4, 5, 6",
         since, until,
     )  # fmt: skip
-    _execute(
+    execute(
         f"CREATE TEMPORARY TABLE {draft.slices} AS SELECT u.organization_id, u.session_id, {hour} AS starts_at, "
         "u.agent_id, MAX(u.parent_agent_id) AS parent_agent_id, MIN(u.created_at) AS first_seen, "
         f"MAX(u.created_at) AS last_seen, {_SUMS} {_FROM} AND u.session_id <> '' GROUP BY 1, 2, 3, 4",
@@ -168,18 +169,18 @@ def write(draft: Draft, *, rolled_until: datetime | None = None, until: datetime
             if not _claim(draft.version, rolled_until):
                 return False
             _open(UsageRollup.objects.filter(period=RollupPeriod.HOUR), draft.since, until).delete()
-            _execute(
+            execute(
                 f"INSERT INTO credits_usagerollup (period, organization_id, {_ROLLUP_NAMES}) "
                 f"SELECT 'hour', organization_id, {_ROLLUP_NAMES} FROM {draft.rollups}"
             )
             _add_up_days(day_of(draft.since), until)
             _open(SessionSlice.objects.all(), draft.since, until).delete()
-            _execute(f"INSERT INTO credits_sessionslice ({_SLICE_NAMES}) SELECT {_SLICE_NAMES} FROM {draft.slices}")
-            _execute(_SESSIONS.format(slices=draft.slices))
+            execute(f"INSERT INTO credits_sessionslice ({_SLICE_NAMES}) SELECT {_SLICE_NAMES} FROM {draft.slices}")
+            execute(_SESSIONS.format(slices=draft.slices))
         return True
     finally:
-        _execute(f"DROP TABLE {draft.rollups}")
-        _execute(f"DROP TABLE {draft.slices}")
+        execute(f"DROP TABLE {draft.rollups}")
+        execute(f"DROP TABLE {draft.slices}")
 
 
 def _end(start: datetime, until: datetime) -> datetime:
@@ -227,8 +228,8 @@ def _add_up_days(since: datetime, until: datetime) -> None:
     """The days from hours, of which there are far fewer than records."""
     end = day_of(until - timedelta(microseconds=1)) + DAY
     _open(UsageRollup.objects.filter(period=RollupPeriod.DAY), since, end).delete()
-    day = "date_trunc('day', starts_at, 'UTC')" if _postgresql() else "substr(starts_at, 1, 10) || ' 00:00:00'"
-    _execute(
+    day = "date_trunc('day', starts_at, 'UTC')" if on_postgresql() else "substr(starts_at, 1, 10) || ' 00:00:00'"
+    execute(
         f"INSERT INTO credits_usagerollup (organization_id, period, starts_at, api_key_id, model, provider, route, "
         f"{_SUM_NAMES}) SELECT organization_id, 'day', {day}, api_key_id, model, provider, route, {_SUMMED} "
         "FROM credits_usagerollup r WHERE period = 'hour' AND starts_at >= %s AND starts_at < %s "
@@ -237,7 +238,7 @@ def _add_up_days(since: datetime, until: datetime) -> None:
         since, end,
     )  # fmt: skip
     PlatformDay.objects.filter(starts_at__gte=since, starts_at__lt=end).delete()
-    _execute(
+    execute(
         f"INSERT INTO credits_platformday (starts_at, model, provider, {_SUM_NAMES}) "
         f"SELECT starts_at, model, provider, {_SUMMED} FROM credits_usagerollup "
         "WHERE period = 'day' AND starts_at >= %s AND starts_at < %s GROUP BY 1, 2, 3",
@@ -247,8 +248,8 @@ def _add_up_days(since: datetime, until: datetime) -> None:
 
 def _refresh_sessions() -> None:
     with transaction.atomic():
-        _execute(_ORPHANED_SESSIONS)
-        _execute(_SESSIONS.format(slices="credits_sessionslice"))
+        execute(_ORPHANED_SESSIONS)
+        execute(_SESSIONS.format(slices="credits_sessionslice"))
 
 
 def _moment(value: Any) -> datetime:
@@ -256,13 +257,3 @@ def _moment(value: Any) -> datetime:
     moment = datetime.fromisoformat(value) if isinstance(value, str) else value
     assert isinstance(moment, datetime)
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-def _postgresql() -> bool:
-    return connection.vendor == "postgresql"
-
-
-def _execute(sql: str, *moments: datetime) -> None:
-    time = Dialect(connection).time
-    with connection.cursor() as cursor:
-        cursor.execute(sql, [time(moment) for moment in moments] or None)

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from credits.database import Dialect
 from credits.usage.models import TargetLatency, TargetPeriod, TargetProgress, TargetRollup
 from credits.usage.rollups import EPOCH, GRACE, LATE, oldest_record
+from credits.usage.statements import execute, on_postgresql
 from credits.usage.types import DAY, day_of, hour_of
 
 SLOT = timedelta(minutes=5)
@@ -130,7 +130,7 @@ def read(version: int, since: datetime, until: datetime) -> Draft:
     """Take the attempts of [since, until) out of their records, without a lock; `since` is a full slot.
     To be given to `write`."""
     draft = Draft(version, since, until, f"credits_draft_attempts_{next(_numbers)}")
-    _execute(f"CREATE TEMPORARY TABLE {draft.attempts} AS {_attempts()}", since, until)
+    execute(f"CREATE TEMPORARY TABLE {draft.attempts} AS {_attempts()}", since, until)
     return draft
 
 
@@ -152,7 +152,7 @@ def write(draft: Draft, *, rolled_until: datetime) -> bool:
                 _drop(period, EPOCH, day_of(rolled_until) - kept if kept >= DAY else hour_of(rolled_until) - kept)
         return True
     finally:
-        _execute(f"DROP TABLE {draft.attempts}")
+        execute(f"DROP TABLE {draft.attempts}")
 
 
 def _drop(period: TargetPeriod, since: datetime, until: datetime) -> None:
@@ -163,7 +163,7 @@ def _drop(period: TargetPeriod, since: datetime, until: datetime) -> None:
 def _attempts() -> str:
     """A row for each attempt of the records between two moments (the parameters). CROSS JOIN keeps SQLite
     from reading the whole table: wallet by wallet there is an index to go by."""
-    sql = _POSTGRESQL if _postgresql() else _SQLITE
+    sql = _POSTGRESQL if on_postgresql() else _SQLITE
     provider, model, error, upstream, ms = (
         sql["text"].format(name) for name in ("provider", "model", "error", "status", "ms")
     )
@@ -192,7 +192,7 @@ FROM with_outcome
 
 
 def _insert_slots(attempts: str) -> None:
-    _execute(
+    execute(
         f"INSERT INTO credits_targetrollup (period, starts_at, {_ROLLUP}) SELECT 'slot', starts_at, provider, model, "
         f"outcome, COUNT(*), SUM(output_tokens), SUM(stream_ms) FROM {attempts} GROUP BY 2, 3, 4, 5"
     )
@@ -201,15 +201,15 @@ def _insert_slots(attempts: str) -> None:
         f"WHERE {column} IS NOT NULL"
         for measure, column in ((FIRST, "first_ms"), (TOTAL, "total_ms"))
     )
-    _execute(_latencies(TargetPeriod.SLOT, both))
+    execute(_latencies(TargetPeriod.SLOT, both))
 
 
 def _add_up(parts: TargetPeriod, whole: TargetPeriod, since: datetime, until: datetime) -> None:
     """Replace the rows of `whole` from `since` to before `until` by what their `parts` come to."""
     _drop(whole, since, until)
-    start = (_POSTGRESQL if _postgresql() else _SQLITE)[whole.value]
+    start = (_POSTGRESQL if on_postgresql() else _SQLITE)[whole.value]
     between = f"period = '{parts.value}' AND starts_at >= %s AND starts_at < %s"
-    _execute(
+    execute(
         f"INSERT INTO credits_targetrollup (period, starts_at, {_ROLLUP}) SELECT '{whole.value}', {start}, provider, "
         "model, outcome, SUM(attempts), SUM(output_tokens), SUM(stream_ms) FROM credits_targetrollup "
         f"WHERE {between} GROUP BY 2, 3, 4, 5",
@@ -219,7 +219,7 @@ def _add_up(parts: TargetPeriod, whole: TargetPeriod, since: datetime, until: da
         f"SELECT {start} AS starts_at, provider, model, measure, ms, attempts FROM credits_targetlatency "
         f"WHERE {between}"
     )
-    _execute(_latencies(whole, rows), since, until)
+    execute(_latencies(whole, rows), since, until)
 
 
 def _latencies(period: TargetPeriod, rows: str) -> str:
@@ -236,14 +236,3 @@ def _latencies(period: TargetPeriod, rows: str) -> str:
         f"SUM(attempts) OVER (PARTITION BY starts_at, provider, model, measure) AS n FROM ({rows}) each) counted "
         "GROUP BY 2, 3, 4, 5, 6"
     )
-
-
-def _postgresql() -> bool:
-    return connection.vendor == "postgresql"
-
-
-def _execute(sql: str, *moments: datetime) -> None:
-    time = Dialect(connection).time
-    with connection.cursor() as cursor:
-        # Without parameters nothing is filled in, and a percent sign means itself.
-        cursor.execute(sql, [time(moment) for moment in moments] or None)

@@ -43,7 +43,9 @@ class SseParser:
             self._buffer = buffer
             return b""
         self._buffer = buffer[end + 2 :]
-        return buffer[: end + 2]
+        events = buffer[: end + 2]
+        # An odd number of blank lines would leave a line that belongs to no event.
+        return events.rstrip(b"\n") + b"\n\n" if events.endswith(b"\n\n\n") else events
 
     def rest(self) -> list[tuple[str, bytes]]:
         """At the stream's end: the last event, if the closing blank line never came."""

@@ -348,6 +348,9 @@ EVERYTHING = b"".join(
 )
 
 
+EVENTS_LF = EVERYTHING.replace(b"\r\n", b"\n")
+
+
 def steady(streamed: Streamed) -> tuple[Any, ...]:
     decoder = streamed.decoder
     return streamed.message, len(streamed.events), decoder.usage, decoder.output_chars, decoder.finished
@@ -359,6 +362,13 @@ def test_cuts_change_nothing(cuts: list[int], crlf: bool) -> None:
     raw = EVERYTHING.replace(b"\n", b"\r\n") if crlf else EVERYTHING
     offsets = [0, *sorted(cuts), len(raw)]
     pieces = [raw[start:end] for start, end in pairwise(offsets)]
+    assert steady(whole(feed(pieces))) == steady(whole(feed([EVERYTHING])))
+
+
+@pytest.mark.parametrize("more", [b"\n", b"\n\n", b"\n\n\n", b"\r\n"])
+def test_more_blank_lines_than_needed_change_nothing(more: bytes) -> None:
+    ends = [place + 2 for place in range(len(EVENTS_LF)) if EVENTS_LF.startswith(b"\n\n", place)]
+    pieces = [EVENTS_LF[start:end] + more for start, end in pairwise([0, *ends])]
     assert steady(whole(feed(pieces))) == steady(whole(feed([EVERYTHING])))
 
 

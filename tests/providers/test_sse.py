@@ -29,6 +29,19 @@ def test_events() -> None:
     assert SseParser().feed(STREAM) == EVENTS
 
 
+@settings(max_examples=100, deadline=None)
+@given(ends=st.lists(st.integers(2, 5), min_size=1, max_size=4), cuts=st.lists(st.integers(0, 60), max_size=6))
+def test_however_many_blank_lines_every_event_has_one(ends: list[int], cuts: list[int]) -> None:
+    stream = b"".join(b"data: %d" % number + b"\n" * lines for number, lines in enumerate(ends))
+    at = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    parser = SseParser()
+    wholes = [parser.whole(stream[start:end]) for start, end in pairwise(at)]
+    assert not any(whole.endswith(b"\n\n\n") for whole in wholes)
+    assert all(whole.endswith(b"\n\n") for whole in wholes if whole)
+    told = b"".join(wholes).split(b"\n\n")
+    assert [part.strip(b"\n") for part in told if part.strip(b"\n")] == [b"data: %d" % n for n in range(len(ends))]
+
+
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
 @settings(max_examples=100, deadline=None)
 @given(cuts=st.lists(st.integers(0, len(STREAM) + 20), max_size=10))

@@ -84,7 +84,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("adminui.views.billing._send", lambda *_: None)
     monkeypatch.setattr("adminui.views.routing.dry_run", dry)
     monkeypatch.setattr("adminui.views.routing.running", lambda: None)
-    logging.disable(logging.WARNING)
+    monkeypatch.setattr(logging.root.manager, "disable", logging.WARNING)
 
 
 def ask(user: User, name: str, row: Row, things: Things, organization_id: int) -> Any:

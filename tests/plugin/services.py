@@ -32,7 +32,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
     sockets.guard()
     if os.environ.get(READY) and "PYTEST_XDIST_WORKER" in os.environ:
-        return  # the controller has made everything and hands it down by the environment
+        # The controller has made the rest and hands it down by the environment. A Valkey is each worker's own: tests
+        # empty it.
+        _provide_valkey()
+        early_config.add_cleanup(_clean_up)
+        return
     environment.set_secrets()
     data_dir = environment.make_data_dir()
     _cleanups.append(lambda: shutil.rmtree(data_dir, ignore_errors=True))

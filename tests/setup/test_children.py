@@ -123,7 +123,10 @@ def test_children_stop_in_reverse_order(supervisor: Supervisor, tmp_path: Path) 
         child = python(tmp_path, name, f"NAME = {name!r}\n{code}")
         supervisor.start(child)
         wait_for(up(child), name)
+    processes = [child.process for child in supervisor.children]
+    assert [child.name for child in supervisor.children if not child.alive] == []
     supervisor.stop(hurry=lambda: False)
+    assert [process.returncode for process in processes if process is not None] == [0, 0, 0]
     assert journal.read_text().replace("-c", "").split() == ["web", "worker", "valkey"]
 
 

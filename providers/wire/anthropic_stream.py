@@ -17,7 +17,9 @@ from providers.wire.sse import MAX_EVENT_BYTES, render
 
 MESSAGE_STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 DELTA = b"event: content_block_delta\ndata: "
+DELTA_SIZE = len(DELTA)
 PING = b"event: ping\n"
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _StartedMessage(msgspec.Struct):
@@ -39,13 +41,13 @@ class _BlockStart(msgspec.Struct):
     content_block: _BlockType
 
 
-class _Delta(msgspec.Struct):
+class _Delta(msgspec.Struct, gc=False):
     text: str = ""
     partial_json: str = ""
     thinking: str = ""
 
 
-class _BlockDelta(msgspec.Struct):
+class _BlockDelta(msgspec.Struct, gc=False):
     delta: _Delta
 
 
@@ -66,6 +68,7 @@ class _Typed(msgspec.Struct):
 _message_start = msgspec.json.Decoder(_MessageStart)
 _block_start = msgspec.json.Decoder(_BlockStart)
 _block_delta = msgspec.json.Decoder(_BlockDelta)
+_block_deltas = msgspec.json.Decoder(list[_BlockDelta])
 _message_delta = msgspec.json.Decoder(_MessageDelta)
 _typed = msgspec.json.Decoder(_Typed)
 _fields = msgspec.json.Decoder(dict[str, Raw])
@@ -100,10 +103,6 @@ class AnthropicStreamDecoder:
         self._called = False
         self._without_reason = b""
         """A message_delta without a stop reason, as it came: another one may follow it."""
-        self._before = b""
-        self._after = b""
-        """What stands around the text in a delta event of the open block, taken from one that was
-        decoded. A run of such events is counted without decoding it."""
 
     def feed(self, data: bytes) -> bytes:
         if self._is_over():
@@ -118,12 +117,6 @@ class AnthropicStreamDecoder:
                 self.failure = broken_answer(self._target, "sent an event of more than 16 MiB")
             return b""
         self._buffer, events = buffer[end:], buffer[:end]
-        if self._before and events.startswith(self._before):
-            # Nothing but text of the open block, without escapes: most of what a stream is made of.
-            deltas = events.count(self._before)
-            if events.count(b"\n\n") == deltas == events.count(self._after) and self._is_plain(events):
-                self.output_chars += len(events) - deltas * (len(self._before) + len(self._after))
-                return events
         return self._events(events[:-2])
 
     def close(self) -> bytes:
@@ -147,7 +140,7 @@ class AnthropicStreamDecoder:
         _, found, data = rest.partition(b"data:")
         try:
             _typed.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             return False
         return bool(found)
 
@@ -161,10 +154,13 @@ class AnthropicStreamDecoder:
         return broken_answer(self._target, "cut its answer off before the end")
 
     def _events(self, events: bytes) -> bytes:
+        """Whole events, without the last one's blank line. Most are deltas: they pass as they are, and are counted
+        together at the end."""
         passed: list[bytes] = []
+        deltas: list[bytes] = []
         for event in events.split(b"\n\n"):
             if event.startswith(DELTA) and not self._renumbers:
-                self._count(event)
+                deltas.append(event[DELTA_SIZE:])
                 passed.append(event)
             elif not event.startswith(PING):
                 changed = self._event(event)
@@ -176,27 +172,24 @@ class AnthropicStreamDecoder:
                     break
             else:
                 passed.append(event)
+        if deltas:
+            self._count(deltas)
         if not passed:
             return b""
         passed.append(b"")
         return b"\n\n".join(passed)
 
-    def _count(self, event: bytes) -> None:
+    def _count(self, deltas: list[bytes]) -> None:
+        """Add the characters of `deltas`, each the JSON of a content_block_delta. One that is none counts nothing."""
         try:
-            delta = _block_delta.decode(event[len(DELTA) :]).delta
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return
-        text = delta.text or delta.partial_json or delta.thinking
-        self.output_chars += len(text)
-        quoted = b'"%b"' % text.encode() if text and text.isascii() else b""
-        if quoted and b"\\" not in event and event.count(quoted) == 1:
-            before, _, after = event.partition(quoted)
-            self._before, self._after = before + b'"', b'"' + after + b"\n\n"
-
-    @staticmethod
-    def _is_plain(events: bytes) -> bool:
-        """Whether a character is a byte in there."""
-        return events.isascii() and b"\\" not in events
+            told = _block_deltas.decode(b"[" + b",".join(deltas) + b"]")
+        except UNREADABLE:
+            told = list(filter(None, map(_delta_of, deltas)))
+        chars = 0
+        for each in told:
+            delta = each.delta
+            chars += len(delta.text or delta.partial_json or delta.thinking)
+        self.output_chars += chars
 
     def _event(self, event: bytes) -> bytes:
         """What is to be passed on for `event`, which is no well-formed delta; b"" for nothing."""
@@ -212,7 +205,7 @@ class AnthropicStreamDecoder:
             # JSON of another shape than we know: pass it on, and let the client judge.
             self.has_content = self.has_content or name in {"content_block_start", "message_delta"}
             return event
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             self.failure = broken_answer(self._target, f"sent a broken {name or 'event'}")
             return b""
 
@@ -224,7 +217,7 @@ class AnthropicStreamDecoder:
                 self._block_start(data)
                 return self._numbered(name, data, event)
             case "content_block_delta":
-                self._count(DELTA + data)
+                self._count([data])
                 return self._numbered(name, data, event)
             case "content_block_stop":
                 self.open_thinking_index = None
@@ -256,7 +249,6 @@ class AnthropicStreamDecoder:
         return b"event: message_start\ndata: " + msgspec.json.encode(fields)
 
     def _block_start(self, data: bytes) -> None:
-        self._before = b""
         start = _block_start.decode(data)
         self._index += 1
         self._renumbers = self._renumbers or start.index != self._index
@@ -300,6 +292,13 @@ class AnthropicStreamDecoder:
         self.failure = failure_in_stream(kind, said, target=self._target)
 
 
+def _delta_of(data: bytes) -> _BlockDelta | None:
+    try:
+        return _block_delta.decode(data)
+    except UNREADABLE:
+        return None
+
+
 def _line_feeds(buffer: bytes) -> bytes:
     """`buffer` with LF line ends. A CR at its very end stays: it may be half of a CRLF."""
     held = b"\r" if buffer.endswith(b"\r") else b""
@@ -321,7 +320,7 @@ def _name_and_data(event: bytes) -> tuple[str, bytes]:
 def _type_of(data: bytes) -> str:
     try:
         typed = _typed.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return ""
     return typed.type or ("error" if bytes(typed.error) else "")
 
@@ -330,5 +329,5 @@ def _is_error(data: bytes) -> bool:
     """Whether an event of another name is an error: `error` at its top level, and not null."""
     try:
         return bytes(_typed.decode(data).error) not in (b"", b"null")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return False

@@ -71,7 +71,7 @@ def body_of(request: MessagesRequest, *, model_id: str, max_tokens: int, betas: 
 def _system(request: MessagesRequest) -> Any:
     """The system prompt without the client's billing block, which differs from request to request and so
     defeats the prompt cache."""
-    if BILLING_HEADER.encode() not in bytes(request.raw("system")):
+    if BILLING_HEADER.encode() not in request.raw("system"):
         return request.fields.get("system")
     system = request.value("system")
     blocks = [{"type": "text", "text": system}] if isinstance(system, str) else system
@@ -101,7 +101,7 @@ def _takes_strict(model_id: str) -> bool:
 def _tools(request: MessagesRequest, betas: frozenset[str], *, strict: bool) -> dict[str, Any]:
     """The tools without those that only Anthropic's own servers run, and without the fields that Bedrock
     does not know; {} when they may stay as they are."""
-    if not _is_marked(bytes(request.raw("tools"))):
+    if not _is_marked(request.raw("tools")):
         return {}
     tools = request.value("tools") or []
     kept = [
@@ -135,7 +135,7 @@ def _tool(tool: dict[str, Any], betas: frozenset[str], *, strict: bool) -> dict[
 
 def _refuse_files_elsewhere(request: MessagesRequest) -> None:
     """Bedrock fetches nothing and stores nothing."""
-    raw = bytes(request.raw("messages"))
+    raw = request.raw("messages")
     if b'"source"' not in raw or not any(b'"%b"' % kind.encode() in raw for kind in ELSEWHERE):
         return
     for message in request.value("messages"):

@@ -27,6 +27,13 @@ STOP_PATHS = ["/stop_sequence", "/delta/stop_sequence"]
 """Where Claude tells, in a whole answer and in a streamed one, at which sequence it stopped."""
 
 
+class _Marked(msgspec.Struct):
+    cache_control: Any = None
+
+
+_marked = msgspec.json.Decoder(list[_Marked])
+
+
 def body_of(request: MessagesRequest, *, target: Target, model: Model, max_tokens: int, betas: str = "") -> bytes:
     """The request's body. Raises InvalidRequest. What changes least comes first."""
     refusals.check(request, model)
@@ -91,9 +98,9 @@ def _tools(
     tools = [_spec(function["function"]) for function in functions_of(request, turns, Quirks(strict=family.schema))]
     if not tools:
         return [], None
-    marks = [tool.get("cache_control") for tool in request.value("tools") or () if isinstance(tool, dict)]
-    latest = next((mark for mark in reversed(marks) if mark), None)
-    tools += cache_points(latest, family, "tools")
+    if request.mentions(b'"cache_control"', "tools"):
+        marks = [tool.cache_control for tool in _marked.decode(request.raw("tools")) if tool.cache_control]
+        tools += cache_points(marks[-1] if marks else None, family, "tools")
     choice = request.value("tool_choice")
     kind = choice.get("type") if isinstance(choice, dict) else None
     name = wire_name(str(choice.get("name") or "")) if isinstance(choice, dict) else ""

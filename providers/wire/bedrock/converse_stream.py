@@ -19,6 +19,7 @@ from providers.wire.errors import error_parts
 from providers.wire.request import MessagesRequest
 from providers.wire.runs import TextRuns
 
+DELTA = "contentBlockDelta"
 END = b"\n"
 """Between frames that are looked at together: no JSON text holds it."""
 MAX_WHOLE = 64 * 1024 * 1024
@@ -111,39 +112,41 @@ class ConverseStreamDecoder(AnswerDecoder):
     def _take(self, frames: list[Frame]) -> None:
         start, decode_until = 0, 0
         while start < len(frames) and not self._is_over():
-            frame = frames[start]
-            if start >= decode_until and self._is_known(frame.raw):
-                known = [each.raw + END for each in takewhile(lambda each: self._runs.knows(each.raw), frames[start:])]
+            head, payload = frames[start]
+            if start >= decode_until and head.name == DELTA and self._is_known(payload):
+                alike = takewhile(lambda frame: frame[0] is head, frames[start:])  # noqa: B023  used up right here
+                known = [payload + END for _, payload in alike]
                 passed = len(self._pass_on(b"".join(known)).texts)
                 if passed:
                     start += passed
                     continue
                 decode_until = start + len(known)
-            if frame.kind == "event":
-                self._event(frame)
+            kind, name, message = head
+            if kind == "event":
+                self._event(name, payload)
             else:
-                said = frame.message or error_parts(frame.payload)[1]
-                self.failure = failure_in_stream(frame.name, said, target=self._target)
+                said = message or error_parts(payload)[1]
+                self.failure = failure_in_stream(name, said, target=self._target)
             start += 1
 
-    def _event(self, frame: Frame) -> None:
-        match frame.name:
-            case "contentBlockDelta":
-                delta = _delta.decode(frame.payload)
+    def _event(self, name: str, payload: bytes) -> None:
+        match name:
+            case _ if name == DELTA:
+                delta = _delta.decode(payload)
                 self._answer.add(delta.content_block_index, delta.delta)
                 if text := text_alone(delta.delta):
-                    self._runs.learn(frame.raw + END, text, self._answer.place)
+                    self._runs.learn(payload + END, text, self._answer.place)
             case "contentBlockStart":
-                started = _start.decode(frame.payload)
+                started = _start.decode(payload)
                 if started.start.tool_use is not None:
                     self._answer.sequence.start(started.content_block_index, TOOL, started.start.tool_use.name)
             case "contentBlockStop":
-                self._answer.sequence.stop(_event.decode(frame.payload).content_block_index)
+                self._answer.sequence.stop(_event.decode(payload).content_block_index)
             case "messageStop":
-                stop = _stop.decode(frame.payload)
+                stop = _stop.decode(payload)
                 self.failure = self._answer.stop(stop.stop_reason, stop.additional_model_response_fields)
             case "metadata":
-                told = _metadata.decode(frame.payload).usage
+                told = _metadata.decode(payload).usage
                 if told is not None:
                     update_usage(self.usage, told)
                 self._has_usage = True

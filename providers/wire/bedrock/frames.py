@@ -9,8 +9,7 @@ import functools
 from binascii import crc32
 from struct import Struct
 from struct import error as StructError  # noqa: N812  a class
-
-import msgspec
+from typing import NamedTuple
 
 from providers.errors import ProvidersError
 
@@ -33,25 +32,23 @@ class BrokenFrame(ProvidersError):
     code = "broken_frame"
 
 
-class Frame(msgspec.Struct, frozen=True):
-    """`kind` is `event`, `exception` or `error`; `name` is the event's or the exception's type.
-    An error has its message in a header, for it has no payload. `raw` are the headers and the payload."""
+class Head(NamedTuple):
+    """What a frame's headers say. `kind` is `event`, `exception` or `error`; `name` is the event's or the
+    exception's type. An error has its message in a header, for it has no payload."""
 
     kind: str
     name: str
     message: str
-    raw: bytes
-    header_length: int
 
-    @property
-    def payload(self) -> bytes:
-        return self.raw[self.header_length :]
+
+Frame = tuple[Head, bytes]
+"""What its headers say, and the payload. A plain tuple: streams have one a token."""
 
 
 class FrameReader:
     """Splits a byte stream into frames; the bytes may be cut anywhere."""
 
-    __slots__ = ("_pieces", "_size", "_wanted")
+    __slots__ = ("_head", "_pieces", "_size", "_told", "_wanted")
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
@@ -59,6 +56,9 @@ class FrameReader:
         self._size = 0
         self._wanted = HEAD_SIZE
         """Bytes that have to be there before looking makes sense again."""
+        self._told = b""
+        """The latest frame's headers: nearly all frames of a stream have the same."""
+        self._head = _head(b"")
 
     @property
     def is_between_frames(self) -> bool:
@@ -89,30 +89,33 @@ class FrameReader:
             tail = end - TAIL_SIZE
             if crc32(buffer[start:tail]) != _checksum(buffer, tail)[0]:
                 raise BrokenFrame("A frame does not fit its checksum.")
-            raw = buffer[start + HEAD_SIZE : tail]
-            told = raw[:headers]
-            frames.append(Frame(*(_known_head(told) if headers <= MAX_REMEMBERED else _head(told)), raw, headers))
+            begin = start + HEAD_SIZE
+            told = buffer[begin : begin + headers]
+            if told != self._told:
+                self._told, self._head = told, _head(told)
+            frames.append((self._head, buffer[begin + headers : tail]))
             start = end
         self._pieces = [buffer[start:]] if start < size else []
         self._size = size - start
         return frames
 
 
-@functools.lru_cache(maxsize=256)
-def _known_head(data: bytes) -> tuple[str, str, str]:
-    """Nearly all frames of a stream have the same few headers."""
-    return _head(data)
+def _head(data: bytes) -> Head:
+    """What a frame's headers say."""
+    return _known_head(data) if len(data) <= MAX_REMEMBERED else _head_of(data)
 
 
-def _head(data: bytes) -> tuple[str, str, str]:
-    """(kind, name, message) of a frame, from its headers."""
+def _head_of(data: bytes) -> Head:
     headers = _headers(data)
     kind = headers.get(":message-type", "event")
     if kind == "exception":
-        return kind, headers.get(":exception-type", ""), ""
+        return Head(kind, headers.get(":exception-type", ""), "")
     if kind == "error":
-        return kind, headers.get(":error-code", ""), headers.get(":error-message", "")
-    return kind, headers.get(":event-type", ""), ""
+        return Head(kind, headers.get(":error-code", ""), headers.get(":error-message", ""))
+    return Head(kind, headers.get(":event-type", ""), "")
+
+
+_known_head = functools.lru_cache(maxsize=256)(_head_of)
 
 
 def _headers(data: bytes) -> dict[str, str]:

@@ -1,18 +1,19 @@
 """Claude models on Bedrock: Anthropic's requests and answers, in Amazon's frames."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import groupby
 
 import msgspec
 
 from providers.types import Model, Target, UpstreamFailure
 from providers.wire.anthropic import AnthropicWire
-from providers.wire.anthropic_stream import DELTA, MESSAGE_STOP, AnthropicStreamDecoder
+from providers.wire.anthropic_stream import DELTA, MESSAGE_STOP, UNREADABLE, AnthropicStreamDecoder
 from providers.wire.base import OutboundRequest
 from providers.wire.bedrock.claude import body_of
 from providers.wire.bedrock.counting import COUNTING_TOKENS, counting, decoded_count
 from providers.wire.bedrock.errors import failure_in_stream, failure_of_answer
 from providers.wire.bedrock.families import model_id
-from providers.wire.bedrock.frames import BrokenFrame, Frame, FrameReader
+from providers.wire.bedrock.frames import BrokenFrame, FrameReader
 from providers.wire.bedrock.urls import outbound
 from providers.wire.errors import broken_answer, error_parts
 from providers.wire.request import MessagesRequest
@@ -20,9 +21,10 @@ from providers.wire.sse import render
 
 PLAIN_DELTA = b'{"type":"content_block_delta",'
 TYPE = b'{"type":"'
+END = b"\n\n"
 
 
-class _Part(msgspec.Struct):
+class _Part(msgspec.Struct, gc=False):
     data: bytes = msgspec.field(name="bytes", default=b"")
 
 
@@ -31,8 +33,8 @@ class _Typed(msgspec.Struct):
 
 
 _part = msgspec.json.Decoder(_Part)
+_parts = msgspec.json.Decoder(list[_Part])
 _typed = msgspec.json.Decoder(_Typed)
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class NativeWire(AnthropicWire):
@@ -95,30 +97,62 @@ class NativeStreamDecoder(AnthropicStreamDecoder):
     def feed(self, data: bytes) -> bytes:
         if self._is_over():
             return b""
-        events: list[bytes] = []
         failure: UpstreamFailure | None = None
+        payloads: list[bytes] = []
         try:
-            for frame in self._frames.feed(data):
-                if frame.kind != "event":
-                    said = frame.message or error_parts(frame.payload)[1]
-                    failure = failure_in_stream(frame.name, said, target=self._where)
-                    break
-                if frame.name == "chunk":
-                    events.append(_event(frame))
+            frames = self._frames.feed(data)
         except BrokenFrame:
-            failure = broken_answer(self._where, "sent a broken event stream")
-        except UNREADABLE:
+            frames, failure = [], broken_answer(self._where, "sent a broken event stream")
+        for (kind, name, message), payload in frames:
+            if kind != "event":
+                failure = failure_in_stream(name, message or error_parts(payload)[1], target=self._where)
+                break
+            if name == "chunk":
+                payloads.append(payload)
+        events, unread = _events_in(payloads)
+        passed: list[bytes] = []
+        for is_delta, group in groupby(events, _is_delta):
+            if is_delta and not self._renumbers:
+                deltas = list(group)
+                self._count(deltas)
+                passed.append(DELTA + (END + DELTA).join(deltas) + END)
+                continue
+            told, unknown = _until_broken(_as_sse, group)
+            passed.append(super().feed(b"".join(told)))
+            unread = unread or unknown
+            if unknown or self._is_over():
+                break
+        if unread:
             failure = broken_answer(self._where, "sent an event that cannot be read")
-        passed = super().feed(b"".join(events)) if events else b""
         if failure is not None and not self._is_over():
             self.failure = failure
-        return passed
+        return b"".join(passed)
 
 
-def _event(frame: Frame) -> bytes:
-    """The frame's event as SSE. Amazon adds its own measurements to the last one."""
-    data = _part.decode(frame.payload).data
-    if data.startswith(PLAIN_DELTA):
-        return DELTA + data + b"\n\n"
+def _is_delta(event: bytes) -> bool:
+    return event.startswith(PLAIN_DELTA)
+
+
+def _events_in(payloads: list[bytes]) -> tuple[list[bytes], bool]:
+    """The event in each payload, up to the first that cannot be read; and whether there is one."""
+    try:
+        return [part.data for part in _parts.decode(b"[" + b",".join(payloads) + b"]")], False
+    except UNREADABLE:
+        return _until_broken(lambda payload: _part.decode(payload).data, payloads)
+
+
+def _until_broken(read: Callable[[bytes], bytes], given: Iterable[bytes]) -> tuple[list[bytes], bool]:
+    done: list[bytes] = []
+    try:
+        done.extend(map(read, given))  # keeps what was read before the broken one
+    except UNREADABLE:
+        return done, True
+    return done, False
+
+
+def _as_sse(data: bytes) -> bytes:
+    """An event as it is sent over SSE. Amazon adds its own measurements to the last one."""
+    if _is_delta(data):
+        return DELTA + data + END
     name = data[len(TYPE) :].partition(b'"')[0].decode() if data.startswith(TYPE) else _typed.decode(data).type
     return MESSAGE_STOP if name == "message_stop" else render(name, data)

@@ -1,8 +1,9 @@
 """Tools and what concerns them: functions, names, ids, the choice, and schemas."""
 
+import functools
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -24,6 +25,8 @@ MADE_UP = re.compile(r"_[0-9a-f]{16}$")
 PLAIN_ID = re.compile(r"[a-zA-Z0-9_-]{1,40}")
 NINE = re.compile(r"[a-zA-Z0-9]{9}")
 ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
+LARGEST_KNOWN = 128 * 1024
+"""Bytes of tools that are remembered from request to request."""
 EMPTY_SCHEMA = Raw(b'{"type":"object","properties":{}}')
 
 COMBINATORS = ("anyOf", "oneOf", "allOf", "enum", "not")
@@ -65,9 +68,19 @@ _root = msgspec.json.Decoder(_Root)
 
 
 def functions_of(request: MessagesRequest, turns: list[Turn], quirks: Quirks) -> list[dict[str, Any]]:
-    """The client's own tools as functions."""
-    unique = {wire_name(tool.name): tool for tool in client_tools(request, turns)}
-    return [_function(name, tool, quirks) for name, tool in unique.items()]
+    """The client's own tools as functions, which are not to be changed: a client sends the same tools with every
+    request of a conversation, so they are remembered."""
+    raw = request.raw("tools")
+    functions = _known_functions if len(raw) <= LARGEST_KNOWN else _functions
+    return list(functions(raw, _loading_order(raw, turns), quirks.strict, quirks.schema_without))
+
+
+def _functions(raw: bytes, order: tuple[str, ...], strict: bool, without: frozenset[str]) -> tuple[dict[str, Any], ...]:
+    unique = {wire_name(tool.name): tool for tool in _client_tools(raw, order)}
+    return tuple(_function(name, tool, strict=strict, without=without) for name, tool in unique.items())
+
+
+_known_functions = functools.lru_cache(maxsize=32)(_functions)
 
 
 def client_tools(request: MessagesRequest, turns: list[Turn]) -> list[ClientTool]:
@@ -76,9 +89,15 @@ def client_tools(request: MessagesRequest, turns: list[Turn]) -> list[ClientTool
 
     Tools that were loaded on demand come last, in the order of their loading: the list of one
     turn is then the beginning of the next turn's, as prompt caches need it."""
+    raw = request.raw("tools")
+    return _client_tools(raw, _loading_order(raw, turns))
+
+
+def _client_tools(raw: bytes, order: tuple[str, ...]) -> list[ClientTool]:
+    """`order` is that of the loading."""
     at_once: list[ClientTool] = []
     loaded: dict[str, ClientTool] = {}
-    for declared in decoded_tools(request):
+    for declared in _declared(raw):
         tool = with_schema(declared)
         if not tool.name or tool.name == PLACEHOLDER or not _is_clients(tool):
             continue
@@ -86,12 +105,11 @@ def client_tools(request: MessagesRequest, turns: list[Turn]) -> list[ClientTool
             loaded[tool.name] = tool
         else:
             at_once.append(tool)
-    return [*at_once, *(loaded.pop(name) for name in _loading_order(turns) if name in loaded), *loaded.values()]
+    return [*at_once, *(loaded.pop(name) for name in order if name in loaded), *loaded.values()]
 
 
-def decoded_tools(request: MessagesRequest) -> list[ClientTool]:
-    raw = request.fields.get("tools")
-    if raw is None:
+def _declared(raw: bytes) -> list[ClientTool]:
+    if not raw:
         return []
     try:
         return _tools.decode(raw) or []
@@ -116,24 +134,31 @@ def _is_clients(tool: ClientTool) -> bool:
     return tool.type in {None, "custom"}
 
 
-def _loading_order(turns: list[Turn]) -> Iterator[str]:
-    for turn in turns:
-        for block in turn.blocks:
-            if block.type == "tool_result" and b'"tool_reference"' in bytes(block.content):
-                yield from (inner.tool_name for inner in content_of(block) if inner.type == "tool_reference")
+def _loading_order(raw: bytes, turns: list[Turn]) -> tuple[str, ...]:
+    """The names of the tools that were loaded on demand; where none is declared so, their order says nothing."""
+    if b'"defer_loading"' not in raw:
+        return ()
+    return tuple(
+        inner.tool_name
+        for turn in turns
+        for block in turn.blocks
+        if block.type == "tool_result" and b'"tool_reference"' in bytes(block.content)
+        for inner in content_of(block)
+        if inner.type == "tool_reference"
+    )
 
 
-def _function(name: str, tool: ClientTool, quirks: Quirks) -> dict[str, Any]:
+def _function(name: str, tool: ClientTool, *, strict: bool, without: frozenset[str]) -> dict[str, Any]:
     function: dict[str, Any] = {"name": name}
     if tool.description:
         function["description"] = tool.description
-    function["parameters"] = _parameters(tool.input_schema, quirks)
-    if tool.strict and quirks.strict and is_strict(msgspec.json.decode(tool.input_schema)):
+    function["parameters"] = _parameters(tool.input_schema, without)
+    if tool.strict and strict and is_strict(msgspec.json.decode(tool.input_schema)):
         function["strict"] = True
     return {"type": "function", "function": function}
 
 
-def _parameters(schema: Raw, quirks: Quirks) -> Any:
+def _parameters(schema: Raw, without: frozenset[str]) -> Any:
     """The schema as the client wrote it, wherever the provider takes it so."""
     if bytes(schema) in (b"", b"null"):
         return EMPTY_SCHEMA
@@ -141,11 +166,11 @@ def _parameters(schema: Raw, quirks: Quirks) -> Any:
         root = _root.decode(schema)
     except msgspec.ValidationError:
         return EMPTY_SCHEMA
-    if root.is_plain and not quirks.schema_without:
+    if root.is_plain and not without:
         return schema
     whole = msgspec.json.decode(schema)
     kept = {key: value for key, value in whole.items() if key not in COMBINATORS}
-    return _without({**kept, "type": "object", "properties": kept.get("properties") or {}}, quirks.schema_without)
+    return _without({**kept, "type": "object", "properties": kept.get("properties") or {}}, without)
 
 
 def _without(schema: Any, keywords: frozenset[str]) -> Any:

@@ -75,7 +75,7 @@ class MediaFetcher:
     async def inlined(self, request: MessagesRequest, *, wire: Wire, target: Target, model: Model) -> MessagesRequest:
         """`request` with the bytes of what `target` does not read from its address. Raises
         InvalidRequest, which names the address's place."""
-        raw = bytes(request.raw("messages"))
+        raw = request.raw("messages")
         if b'"source"' not in raw or b'"url"' not in raw or not isinstance(wire, ReadsAddresses):
             return request
         messages = request.value("messages")

@@ -82,7 +82,7 @@ def estimate(request: MessagesRequest, body_bytes: int) -> int:
     Images and documents sent as base64 count by their kind, not as text."""
     payload_bytes, payload_tokens = 0, 0
     if request.mentions(b'"source"', "messages"):
-        messages = bytes(request.raw("messages"))
+        messages = request.raw("messages")
         if b'"base64"' in messages:
             payload_bytes, payload_tokens = _payloads(messages)
         payload_tokens += IMAGE_TOKENS * len(BY_ADDRESS.findall(messages))
@@ -115,7 +115,7 @@ def _payloads(raw: bytes) -> tuple[int, int]:
 
 def has_media(request: MessagesRequest) -> bool:
     """Whether `request` may hold images or documents, also inside the results of tools."""
-    messages = bytes(request.raw("messages"))
+    messages = request.raw("messages")
     return b'"image"' in messages or b'"document"' in messages
 
 
@@ -128,7 +128,7 @@ def count(request: MessagesRequest, family: Family = UNKNOWN, *, eager_tools: bo
 
 async def count_async(request: MessagesRequest, family: Family = UNKNOWN, *, eager_tools: bool = False) -> Count:
     """`count` off the event loop. While too much waits to be counted, an estimate."""
-    size = sum(len(bytes(request.raw(name))) for name in ("system", "tools", "messages"))
+    size = sum(len(request.raw(name)) for name in ("system", "tools", "messages"))
     if _waiting.bytes + size > MOST_WAITING_BYTES:
         return Count(estimate(request, size), 0, exact=False)
     counting = functools.partial(count, request, family, eager_tools=eager_tools)

@@ -52,7 +52,7 @@ def check(request: "MessagesRequest") -> None:
     if "stop_sequences" in request.fields:
         stops = request.value("stop_sequences")
         _count("stop_sequences", len(stops) if isinstance(stops, list) else 0, MOST_STOPS, "stop sequences")
-    messages = bytes(request.raw("messages"))
+    messages = request.raw("messages")
     if b'"image"' in messages or b'"document"' in messages:
         found = len(_MEDIA.findall(messages))
         if found > MOST_IMAGES:
@@ -67,7 +67,7 @@ def _count(field: str, found: int, most: int, what: str) -> None:
 
 def _check_tools(request: "MessagesRequest") -> None:
     _count("tools", len(request.tools), MOST_TOOLS, "tools")
-    raw = bytes(request.raw("tools"))
+    raw = request.raw("tools")
     if not raw:
         return
     if len(raw) > LARGEST_TOOLS:

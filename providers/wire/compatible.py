@@ -125,7 +125,7 @@ def _as_taken(tool: dict[str, Any], differences: Differences) -> dict[str, Any]:
 def _messages(request: MessagesRequest) -> dict[str, Any]:
     """References to tools, which only a server with a tool search knows, become texts (the tools themselves are
     sent at once); turns of the system in the middle of a conversation become the user's."""
-    raw = bytes(request.raw("messages"))
+    raw = request.raw("messages")
     if b'"tool_reference"' not in raw and all(message.role != "system" for message in request.messages):
         return {}
     return {"messages": [_plain_turn(message) for message in request.value("messages")]}

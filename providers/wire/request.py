@@ -162,7 +162,7 @@ class MessagesRequest:
     """One request. Immutable: `with_fields` makes an edited copy."""
 
     __slots__ = (
-        "_body", "_decoded", "_fields", "_known", "_model_at", "max_tokens", "messages", "model", "stream",
+        "_body", "_decoded", "_fields", "_known", "_model_at", "_raw", "max_tokens", "messages", "model", "stream",
     )  # fmt: skip
 
     def __init__(self, fields: dict[str, Raw], *, counting: bool = False, body: bytes = b"") -> None:
@@ -171,6 +171,7 @@ class MessagesRequest:
         self._known: _Body | None = None
         self._model_at: tuple[int, int] | None = None
         self._decoded: dict[str, Any] = {}
+        self._raw: dict[str, bytes] = {}
         self.model: str = self._required("model", _string)
         if not self.model.strip():
             raise InvalidRequest("model: must name a model; GET /v1/models lists them.")
@@ -207,6 +208,7 @@ class MessagesRequest:
         request._body = body
         request._known = known
         request._model_at = model_at
+        request._raw = {}
         request._decoded = {name: getattr(known, name) for name in DECODED}
         request._decoded["stream"] = known.stream
         request.model = known.model.value
@@ -217,7 +219,7 @@ class MessagesRequest:
 
     @property
     def fields(self) -> dict[str, Raw]:
-        """Every field, undecoded. Nearly no request needs it: `mentions` and `has` ask without."""
+        """Every field, undecoded."""
         if self._fields is None:
             self._fields = _fields.decode(self._body)
         return self._fields
@@ -275,15 +277,15 @@ class MessagesRequest:
         raw = self.fields.get(name)
         return None if raw is None else _decode(_anything, raw, name)
 
-    def raw(self, name: str) -> memoryview | bytes:
+    def raw(self, name: str) -> bytes:
         """The field's own bytes; empty when it is absent. For cheap `in` checks before decoding."""
-        raw = self.fields.get(name)
-        return b"" if raw is None else bytes(raw)
+        if name not in self._raw:
+            raw = self.fields.get(name)
+            self._raw[name] = b"" if raw is None else bytes(raw)
+        return self._raw[name]
 
     def mentions(self, mark: bytes, name: str) -> bool:
-        """Whether the field `name` holds these bytes. Nearly always not, and then no field is copied."""
-        if self._body and mark not in self._body:
-            return False
+        """Whether the field `name` holds these bytes."""
         return mark in self.raw(name)
 
     def check(self) -> None:
@@ -312,6 +314,7 @@ class MessagesRequest:
         copy._fields = fields
         copy._body = b""
         copy._known = copy._model_at = None
+        copy._raw = {name: value for name, value in self._raw.items() if name not in changed}
         copy._decoded = {name: value for name, value in self._decoded.items() if name not in changed}
         copy.model = _decode(_string, fields["model"], "model") if "model" in changed else self.model
         copy.messages = _decode(_messages, fields["messages"], "messages") if "messages" in changed else self.messages

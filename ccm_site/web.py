@@ -36,7 +36,7 @@ def main() -> None:
         port=port,
         workers=workers,
         loop="uvloop",
-        http="httptools",
+        http="ccm_site.protocol:Protocol",
         ws="none",
         lifespan="on",
         access_log=False,

@@ -363,6 +363,7 @@ async def serve(run: Run, runtime: Runtime) -> None:
                 runtime.keep_unsettled(run)
         runtime.learner.answered(run)
         metrics.request(run.decision.route, run.model.name, run.target.provider if run.target else "", run.status)
+        run.let_go()
 
 
 async def probe_answer(exchange: Exchange, decision: Decision) -> dict[str, object]:

@@ -1,5 +1,6 @@
 """One request under way: kept alive in silence, and what is written down of it."""
 
+import gc
 from collections.abc import MutableMapping
 from types import SimpleNamespace
 from typing import Any
@@ -134,3 +135,14 @@ def test_what_is_written_down_of_an_attempt_under_way_is_of_that_moment(run: Run
     clock.now = 60.0
     late = run.facts()
     assert [facts.attempts[-1]["ms"] for facts in (early, late)] == [3000, 60000]
+
+
+def test_a_run_that_is_over_is_freed_without_the_garbage_collector(run: Run) -> None:
+    """It holds the request's body: some hundred of them are a lot of memory until the collector looks."""
+
+    def referring_to_it() -> list[Any]:
+        return [each for each in gc.get_referrers(run) if isinstance(each, StreamState)]
+
+    assert referring_to_it()
+    run.let_go()
+    assert not referring_to_it()

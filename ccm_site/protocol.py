@@ -9,6 +9,9 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+MOST_PIECES = 8
+"""More in one turn is a stream that is there faster than it is sent: its writer is to feel the transport's brakes."""
+
 
 class TurnWrites:
     """A transport that keeps what is written until the loop's turn ends. Everything else is the transport's own."""
@@ -24,6 +27,8 @@ class TurnWrites:
         if not self._pieces:
             self._call_soon(self._flush)
         self._pieces.append(data)
+        if len(self._pieces) == MOST_PIECES:
+            self._flush()
 
     def close(self) -> None:
         self._flush()

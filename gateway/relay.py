@@ -106,6 +106,7 @@ async def _attempt(run: Run, course: Course, attempt: Attempt) -> UpstreamFailur
             if upstream.status >= 300:
                 body = await upstream.read(MAX_ERROR_BYTES)
                 raise UpstreamError(wire.decode_error(upstream.status, upstream.headers, body, target=target))
+            run.request.drop_copies()
             if run.request.stream:
                 await _relay_stream(run, upstream, wire, course, attempt)
             else:

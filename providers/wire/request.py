@@ -284,6 +284,10 @@ class MessagesRequest:
             self._raw[name] = b"" if raw is None else bytes(raw)
         return self._raw[name]
 
+    def drop_copies(self) -> None:
+        """It is sent: what `raw` has copied need not be held as long as the answer takes. (It can be asked again.)"""
+        self._raw.clear()
+
     def mentions(self, mark: bytes, name: str) -> bool:
         """Whether the field `name` holds these bytes."""
         return mark in self.raw(name)

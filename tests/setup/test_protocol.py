@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ccm_site.protocol import TurnWrites
+from ccm_site.protocol import MOST_PIECES, TurnWrites
 
 
 class Sink:
@@ -49,3 +49,14 @@ async def test_nothing_is_lost_by_a_close(sink: Sink) -> None:
     assert transport.is_closing()
     await asyncio.sleep(0)
     assert sink.done == [b"last words", "closed"]
+
+
+@pytest.mark.asyncio
+async def test_a_stream_that_never_waits_is_not_kept(sink: Sink) -> None:
+    """Else a slow client's brakes would not reach who writes."""
+    transport = TurnWrites(sink, asyncio.get_running_loop())  # type: ignore[arg-type]
+    for _ in range(2 * MOST_PIECES + 1):
+        transport.write(b"x")
+    assert sink.done == [b"x" * MOST_PIECES] * 2
+    await asyncio.sleep(0)
+    assert b"".join(sink.done) == b"x" * (2 * MOST_PIECES + 1)

@@ -73,7 +73,7 @@ class Learner:
         reading = run.reading()
         if reading.source is not UsageSource.PROVIDER or reading.web_searches or run.status != 200:
             return
-        if run.estimated_input < LEAST_TOKENS or run.changed_on_the_way or tokens.has_media(run.request):
+        if run.estimated_input < LEAST_TOKENS or run.changed_on_the_way or run.request.has_media:
             return
         reported = reading.input + reading.cache_read + reading.cache_write + reading.cache_write_1h
         model = run.model

@@ -75,8 +75,7 @@ class MediaFetcher:
     async def inlined(self, request: MessagesRequest, *, wire: Wire, target: Target, model: Model) -> MessagesRequest:
         """`request` with the bytes of what `target` does not read from its address. Raises
         InvalidRequest, which names the address's place."""
-        raw = request.raw("messages")
-        if b'"source"' not in raw or b'"url"' not in raw or not isinstance(wire, ReadsAddresses):
+        if not request.has_media or not isinstance(wire, ReadsAddresses) or not request.mentions(b'"url"', "messages"):
             return request
         messages = request.value("messages")
         wanted = [

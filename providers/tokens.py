@@ -81,7 +81,7 @@ def estimate(request: MessagesRequest, body_bytes: int) -> int:
     High for prose and code (about 4 bytes a token); meant to be used with `hold_tokens`.
     Images and documents sent as base64 count by their kind, not as text."""
     payload_bytes, payload_tokens = 0, 0
-    if request.mentions(b'"source"', "messages"):
+    if request.has_media:
         messages = request.raw("messages")
         if b'"base64"' in messages:
             payload_bytes, payload_tokens = _payloads(messages)
@@ -111,12 +111,6 @@ def _payloads(raw: bytes) -> tuple[int, int]:
         size += length
         tokens += length // DOCUMENT_BYTES_PER_TOKEN if b"application/pdf" in around else IMAGE_TOKENS
     return size, tokens
-
-
-def has_media(request: MessagesRequest) -> bool:
-    """Whether `request` may hold images or documents, also inside the results of tools."""
-    messages = request.raw("messages")
-    return b'"image"' in messages or b'"document"' in messages
 
 
 def count(request: MessagesRequest, family: Family = UNKNOWN, *, eager_tools: bool = False) -> Count:

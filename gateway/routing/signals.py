@@ -15,7 +15,6 @@ import msgspec
 from gateway.routing import plan_mode
 from gateway.routing.types import RequestClass, Signals
 from providers.wire.request import Block, MessagesRequest
-from providers.wire.searches import is_web_search
 
 _CLASSES: dict[str, RequestClass] = {name: name for name in get_args(RequestClass) if name}
 MAX_ID = 128
@@ -81,7 +80,7 @@ def sender_of(request: MessagesRequest, headers: Mapping[str, str]) -> Sender:
         request_class=hinted
         or _class_by_shape(
             request,
-            is_auxiliary=bool(helper) or is_classifier or (from_client and has_web_search(request)),
+            is_auxiliary=bool(helper) or is_classifier or (from_client and request.toolset.searches_web),
             is_subagent=is_subagent,
             from_client=from_client,
         ),
@@ -98,7 +97,7 @@ def signals_of(
     """`tag` is the subagent tag's model. Raises InvalidRequest when a field it reads is malformed."""
     effort = request.output_config.effort
     return Signals(
-        web_search=has_web_search(request),
+        web_search=request.toolset.searches_web,
         image=has_new_image(request),
         tag=tag,
         subagent=sender.is_subagent,
@@ -133,10 +132,6 @@ def probe(request: MessagesRequest) -> bool:
     """Whether this is the client's `/model` validation, or its replacement for count_tokens: asked
     for one token of one message, not streamed. The gateway answers it itself."""
     return request.max_tokens == 1 and len(request.messages) == 1 and not request.stream
-
-
-def has_web_search(request: MessagesRequest) -> bool:
-    return any(is_web_search(tool.type) for tool in request.tools)
 
 
 def has_new_image(request: MessagesRequest) -> bool:
@@ -186,7 +181,7 @@ def _helper(request: MessagesRequest, system: list[str]) -> str:
 
 def _is_side_tool(request: MessagesRequest) -> bool:
     """A server-side search, or a single tool that must be called: a question aside, not a conversation."""
-    return has_web_search(request) or _is_forced(request)
+    return request.toolset.searches_web or _is_forced(request)
 
 
 def _is_forced(request: MessagesRequest) -> bool:

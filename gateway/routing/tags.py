@@ -13,8 +13,8 @@ from msgspec import Raw
 
 from providers.wire.request import MessagesRequest
 
-# Without the brackets, which some JSON writers escape.
-_HINT = b"-SUBAGENT-MODEL"
+_MARK = "-SUBAGENT-MODEL"
+_HINT = _MARK.encode()
 _TAG = re.compile(r"<(CC[MR]-SUBAGENT-MODEL)>([^<\n]{0,256})</\1>")
 _REMINDER = "<system-reminder>"
 _LAYERS = 10
@@ -30,7 +30,7 @@ def take_tags(request: MessagesRequest, *, is_subagent: bool) -> tuple[str | Non
     The edit depends on nothing but the request's own text, so each turn of a conversation
     gets the same one. What holds no tag keeps its bytes."""
     name = None
-    if request.mentions(_HINT, "system"):
+    if request.system_says(_MARK):
         name, edited = _edit_content(request.fields["system"])
         if edited is not None:
             request = request.with_fields(system=edited)

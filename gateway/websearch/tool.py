@@ -68,7 +68,7 @@ class SearchTool:
 
 
 def asks_for_search(request: MessagesRequest) -> bool:
-    return any(is_web_search(tool.type) for tool in request.tools)
+    return request.toolset.searches_web
 
 
 def searches_itself(request: MessagesRequest, target: Target, model: Model) -> bool:

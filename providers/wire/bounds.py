@@ -28,10 +28,6 @@ MAX_DEPTH = 100
 """Levels of a tool's schema. Elsewhere the parser's own limit holds, which is several hundred."""
 TOO_DEEP = f"is nested too deeply: {MAX_DEPTH} levels are supported."
 
-MOST_SEEN = 10_000
-
-_seen: set[int] = set()
-"""Of tools that are known to be no deeper than they may be."""
 _raw_tools = msgspec.json.Decoder(list[Raw] | None)
 _MEDIA = re.compile(rb'"type"\s*:\s*"(?:image|document)"')
 _ONE_KIND = bytes.maketrans(b"[]", b"{}")
@@ -49,12 +45,11 @@ def check(request: "MessagesRequest") -> None:
     _count("messages", blocks, MOST_BLOCKS, "content blocks")
     if isinstance(request.system, list):
         _count("system", len(request.system), MOST_SYSTEM_BLOCKS, "blocks")
-    if "stop_sequences" in request.fields:
+    if request.has("stop_sequences"):
         stops = request.value("stop_sequences")
         _count("stop_sequences", len(stops) if isinstance(stops, list) else 0, MOST_STOPS, "stop sequences")
-    messages = request.raw("messages")
-    if b'"image"' in messages or b'"document"' in messages:
-        found = len(_MEDIA.findall(messages))
+    if request.has_media:
+        found = len(_MEDIA.findall(request.raw("messages")))
         if found > MOST_IMAGES:
             raise RequestTooLarge(f"messages: {found} images and documents; {MOST_IMAGES} are allowed in one request.")
     _check_tools(request)
@@ -77,30 +72,8 @@ def _check_tools(request: "MessagesRequest") -> None:
             size = len(bytes(tool))
             if size > LARGEST_TOOL:
                 raise InvalidRequest(f"tools.{number}: {size} bytes; a tool may have {LARGEST_TOOL}.")
-    if not _is_shallow(raw):
-        raise InvalidRequest(f"tools: {_deepest(raw)} {TOO_DEEP}")
-
-
-def _is_shallow(raw: bytes) -> bool:
-    """Whether tools are nested no deeper than they may be. A client declares the same tools with every
-    request: they are looked at once. (Nobody can make two texts of one `hash`: it is seeded.)"""
-    digest = hash(raw)
-    if digest in _seen:
-        return True
-    # The list and the tool around the schema.
-    if depth(raw, MAX_DEPTH + 2) > MAX_DEPTH + 2:
-        return False
-    if len(_seen) >= MOST_SEEN:
-        _seen.clear()
-    _seen.add(digest)
-    return True
-
-
-def _deepest(raw: bytes) -> str:
-    for number, tool in enumerate(_raw_tools.decode(raw) or ()):
-        if depth(bytes(tool), MAX_DEPTH + 1) > MAX_DEPTH + 1:
-            return f"the schema of tool {number}"
-    return "a schema"
+    if too_deep := request.toolset.too_deep:
+        raise InvalidRequest(f"tools: {too_deep}")
 
 
 def depth(raw: bytes, limit: int) -> int:

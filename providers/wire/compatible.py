@@ -14,7 +14,6 @@ from providers.wire.request import MessagesRequest
 
 ANTHROPIC = "anthropic"
 SERVER_TOOLS = ("web_search_", "web_fetch_", "code_execution_", "tool_search_tool_", "mcp_toolset", "advisor_")
-_BILLING_MARK = BILLING_HEADER.encode()
 SERVER_MARKS = tuple(b'"' + name.encode() for name in SERVER_TOOLS)
 
 
@@ -91,7 +90,7 @@ def _told_schema(request: MessagesRequest, changed: dict[str, Any]) -> dict[str,
 def _system(request: MessagesRequest) -> dict[str, Any]:
     """The client's billing block goes: it differs from request to request, stands first, and so would
     defeat every prompt cache."""
-    if not request.mentions(_BILLING_MARK, "system"):
+    if not request.system_says(BILLING_HEADER):
         return {}
     system = request.value("system")
     blocks = system if isinstance(system, list) else []
@@ -125,8 +124,7 @@ def _as_taken(tool: dict[str, Any], differences: Differences) -> dict[str, Any]:
 def _messages(request: MessagesRequest) -> dict[str, Any]:
     """References to tools, which only a server with a tool search knows, become texts (the tools themselves are
     sent at once); turns of the system in the middle of a conversation become the user's."""
-    raw = request.raw("messages")
-    if b'"tool_reference"' not in raw and all(message.role != "system" for message in request.messages):
+    if "tool_reference" not in request.block_types and all(message.role != "system" for message in request.messages):
         return {}
     return {"messages": [_plain_turn(message) for message in request.value("messages")]}
 

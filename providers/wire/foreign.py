@@ -7,7 +7,7 @@ anything else. CCM marks what it signs for other providers (`ccm1:…`) and its 
 import re
 from typing import Any
 
-from providers.wire.request import MessagesRequest
+from providers.wire.request import THINKING_BLOCKS, MessagesRequest
 from providers.wire.searches import with_foreign_searches_as_text
 
 SIGNED = "ccm1:"
@@ -21,6 +21,8 @@ def without_foreign_blocks(request: MessagesRequest, *, unsigned: bool = False) 
     that nobody has signed goes too; some servers of Anthropic's format write it, and want it back."""
     edited = with_foreign_searches_as_text(request)
     unchanged: dict[str, Any] = {} if edited is request else {"messages": edited.fields["messages"]}
+    if THINKING_BLOCKS.isdisjoint(request.block_types):
+        return unchanged
     if not edited.mentions(_MARK, "messages") and not (unsigned and _UNSIGNED.search(edited.raw("messages"))):
         return unchanged
     messages = edited.value("messages")

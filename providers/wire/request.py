@@ -15,11 +15,13 @@ from msgspec import UNSET, Raw, UnsetType
 
 from providers.errors import InvalidRequest
 from providers.wire import bounds
+from providers.wire.toolset import NO_TOOLS, Tool, Toolset, toolset_of
 
 ROLES = Literal["user", "assistant", "system"]
 MOST_KEY = 64
 """Characters of a field's name that is remembered."""
 THINKING_BLOCKS = frozenset({"thinking", "redacted_thinking"})
+MEDIA_BLOCKS = frozenset({"image", "document"})
 
 
 class Block(msgspec.Struct):
@@ -39,9 +41,11 @@ class Message(msgspec.Struct):
         return [Block(type="text", text=self.content)] if isinstance(self.content, str) else self.content
 
 
-class Tool(msgspec.Struct):
-    type: str | None = None
-    name: str = ""
+class _Inner(msgspec.Struct):
+    """A block inside a block."""
+
+    type: str = ""
+    content: Raw | UnsetType = UNSET
 
 
 class Thinking(msgspec.Struct):
@@ -64,7 +68,8 @@ _max_tokens = msgspec.json.Decoder(int)
 _flag = msgspec.json.Decoder(bool | None)
 _messages = msgspec.json.Decoder(list[Message])
 _system = msgspec.json.Decoder(str | list[Block] | None)
-_tools = msgspec.json.Decoder(list[Tool] | None)
+_inner = msgspec.json.Decoder(_Inner | list[_Inner])
+_TYPE = re.compile(rb'"type"\s*:\s*"([^"]{0,64})"')
 _thinking = msgspec.json.Decoder(Thinking | None)
 _output_config = msgspec.json.Decoder(OutputConfig | None)
 _metadata = msgspec.json.Decoder(Metadata | None)
@@ -111,10 +116,15 @@ class _Body(msgspec.Struct):
     max_tokens: _Limit
     stream: bool | None = None
     system: str | list[Block] | None = None
-    tools: list[Tool] | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
     metadata: Metadata | None = None
+    tools: Raw | UnsetType = UNSET
+    stop_sequences: Raw | UnsetType = UNSET
+    temperature: Raw | UnsetType = UNSET
+    top_p: Raw | UnsetType = UNSET
+    top_k: Raw | UnsetType = UNSET
+    mcp_servers: Raw | UnsetType = UNSET
     safeguards: Raw | UnsetType = UNSET
     tool_choice: Raw | UnsetType = UNSET
     context_management: Raw | UnsetType = UNSET
@@ -123,8 +133,11 @@ class _Body(msgspec.Struct):
     thread: Raw | UnsetType = UNSET
 
 
-DECODED = ("system", "tools", "thinking", "output_config", "metadata")
-ASKED_FOR = frozenset({"safeguards", "tool_choice", "context_management", "diagnostics", "inference_geo", "thread"})
+DECODED = ("system", "thinking", "output_config", "metadata")
+ASKED_FOR = frozenset({
+    "tools", "stop_sequences", "temperature", "top_p", "top_k", "mcp_servers", "safeguards", "tool_choice",
+    "context_management", "diagnostics", "inference_geo", "thread",
+})  # fmt: skip
 _MODEL_FIRST = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"model"[ \t\r\n]*:[ \t\r\n]*("[^"\\]*")')
 
 
@@ -162,7 +175,8 @@ class MessagesRequest:
     """One request. Immutable: `with_fields` makes an edited copy."""
 
     __slots__ = (
-        "_body", "_decoded", "_fields", "_known", "_model_at", "_raw", "max_tokens", "messages", "model", "stream",
+        "_block_types", "_body", "_decoded", "_fields", "_known", "_model_at", "_raw", "_toolset",
+        "max_tokens", "messages", "model", "stream",
     )  # fmt: skip
 
     def __init__(self, fields: dict[str, Raw], *, counting: bool = False, body: bytes = b"") -> None:
@@ -172,6 +186,8 @@ class MessagesRequest:
         self._model_at: tuple[int, int] | None = None
         self._decoded: dict[str, Any] = {}
         self._raw: dict[str, bytes] = {}
+        self._toolset: Toolset | None = None
+        self._block_types: frozenset[str] | None = None
         self.model: str = self._required("model", _string)
         if not self.model.strip():
             raise InvalidRequest("model: must name a model; GET /v1/models lists them.")
@@ -209,6 +225,7 @@ class MessagesRequest:
         request._known = known
         request._model_at = model_at
         request._raw = {}
+        request._toolset = request._block_types = None
         request._decoded = {name: getattr(known, name) for name in DECODED}
         request._decoded["stream"] = known.stream
         request.model = known.model.value
@@ -226,19 +243,23 @@ class MessagesRequest:
 
     def has(self, name: str) -> bool:
         """Whether the field is there, be it null."""
+        return self._field(name) is not None
+
+    def _field(self, name: str) -> Raw | None:
         if self._fields is None and self._known is not None and name in ASKED_FOR:
-            return getattr(self._known, name) is not UNSET
-        return name in self.fields
+            raw: Raw | UnsetType = getattr(self._known, name)
+            return None if raw is UNSET else raw
+        return self.fields.get(name)
 
     def _required(self, name: str, decoder: "msgspec.json.Decoder[Any]") -> Any:
-        raw = self.fields.get(name)
+        raw = self._field(name)
         if raw is None:
             raise InvalidRequest(f"{name}: field required.")
         return _decode(decoder, raw, name)
 
     def _typed(self, name: str, decoder: "msgspec.json.Decoder[Any]") -> Any:
         if name not in self._decoded:
-            raw = self.fields.get(name)
+            raw = self._field(name)
             self._decoded[name] = None if raw is None else _decode(decoder, raw, name)
         return self._decoded[name]
 
@@ -255,8 +276,19 @@ class MessagesRequest:
         return [system] if isinstance(system, str) else [block.text for block in system]
 
     @property
+    def toolset(self) -> Toolset:
+        """The declared tools. Raises InvalidRequest for something else."""
+        if self._toolset is None:
+            raw = self._field("tools")
+            try:
+                self._toolset = NO_TOOLS if raw is None else toolset_of(bytes(raw))
+            except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+                raise InvalidRequest(f"tools: {_reason(error, 'tools')}") from None
+        return self._toolset
+
+    @property
     def tools(self) -> list[Tool]:
-        return self._typed("tools", _tools) or []
+        return self.toolset.tools
 
     @property
     def thinking(self) -> Thinking | None:
@@ -274,13 +306,15 @@ class MessagesRequest:
 
     def value(self, name: str) -> Any:
         """The field `name` as plain Python data, None when it is absent."""
-        raw = self.fields.get(name)
+        raw = self._field(name)
         return None if raw is None else _decode(_anything, raw, name)
 
     def raw(self, name: str) -> bytes:
         """The field's own bytes; empty when it is absent. For cheap `in` checks before decoding."""
+        if name == "tools":
+            return self.toolset.raw if self.has("tools") else b""
         if name not in self._raw:
-            raw = self.fields.get(name)
+            raw = self._field(name)
             self._raw[name] = b"" if raw is None else bytes(raw)
         return self._raw[name]
 
@@ -290,7 +324,33 @@ class MessagesRequest:
 
     def mentions(self, mark: bytes, name: str) -> bool:
         """Whether the field `name` holds these bytes."""
-        return mark in self.raw(name)
+        if name == "tools":
+            return self.toolset.has(mark)
+        # The body holds whatever one of its fields does: mostly it is not there, and no field has to be looked for.
+        return (self._known is None or mark in self._body) and mark in self.raw(name)
+
+    @property
+    def block_types(self) -> frozenset[str]:
+        """The types of all content blocks of the conversation, of those in the results of tools too."""
+        if self._block_types is None:
+            types: set[str] = set()
+            for message in self.messages:
+                if type(message.content) is list:
+                    for block in message.content:
+                        types.add(block.type)
+                        if block.content is not UNSET:
+                            _add_types(block.content, types)
+            self._block_types = frozenset(types)
+        return self._block_types
+
+    @property
+    def has_media(self) -> bool:
+        """Whether the conversation holds images or documents, also inside the results of tools."""
+        return not MEDIA_BLOCKS.isdisjoint(self.block_types)
+
+    def system_says(self, text: str) -> bool:
+        """Whether `text` stands in the system prompt."""
+        return any(text in each for each in self.system_texts)
 
     def check(self) -> None:
         """Decode every known field, so that a wrong one is refused now (InvalidRequest); refuse what
@@ -319,6 +379,8 @@ class MessagesRequest:
         copy._body = b""
         copy._known = copy._model_at = None
         copy._raw = {name: value for name, value in self._raw.items() if name not in changed}
+        copy._toolset = None if "tools" in changed else self._toolset
+        copy._block_types = None if "messages" in changed else self._block_types
         copy._decoded = {name: value for name, value in self._decoded.items() if name not in changed}
         copy.model = _decode(_string, fields["model"], "model") if "model" in changed else self.model
         copy.messages = _decode(_messages, fields["messages"], "messages") if "messages" in changed else self.messages
@@ -356,6 +418,21 @@ class MessagesRequest:
             parts += (_key(name) if len(name) < MOST_KEY else _key.__wrapped__(name), value, b",")
         parts[-1] = b"}"
         return b"".join(parts)  # one copy: the encoder's growing buffer makes several
+
+
+def _add_types(content: Raw, types: set[str]) -> None:
+    """The types of the blocks in a block's `content`, at any depth; of a text there are none."""
+    if memoryview(content)[0] == ord(b'"'):
+        return
+    try:
+        inner = _inner.decode(content)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):  # no blocks, or not only
+        types.update(name.decode("utf-8", "replace") for name in _TYPE.findall(bytes(content)))
+        return
+    for block in inner if isinstance(inner, list) else (inner,):
+        types.add(block.type)
+        if block.content is not UNSET:
+            _add_types(block.content, types)
 
 
 @functools.lru_cache(maxsize=256)

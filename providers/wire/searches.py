@@ -19,9 +19,10 @@ from msgspec import Raw
 from providers.errors import InvalidRequest
 from providers.types import Model, Target
 from providers.wire.request import MessagesRequest
+from providers.wire.toolset import WEB_SEARCH
 
 ID_PREFIX = "srvtoolu_ccm"
-_FOREIGN_MARKS = (b'"web_search_tool_result"', ID_PREFIX.encode())
+_SEARCH_BLOCKS = frozenset({"server_tool_use", "web_search_tool_result"})
 TAG = "ccm1."
 MAX_PACKED = 64 * 1024
 MAX_TEXT_BYTES = 32 * 1024
@@ -53,7 +54,7 @@ class SearchingWire(Protocol):
 
 def is_web_search(tool_type: str | None) -> bool:
     """Whether a tool is the server-side web search. The type tells, the name does not."""
-    return (tool_type or "").startswith("web_search")
+    return (tool_type or "").startswith(WEB_SEARCH)
 
 
 def new_search_id() -> str:
@@ -95,7 +96,7 @@ def _text_of_result(item: dict[str, Any]) -> str:
 def with_foreign_searches_as_text(request: MessagesRequest) -> MessagesRequest:
     """`request` as Anthropic's servers take it: every search that is not theirs is a text. The
     same request when it holds none; other blocks stay byte for byte."""
-    if not any(request.mentions(mark, "messages") for mark in _FOREIGN_MARKS):
+    if _SEARCH_BLOCKS.isdisjoint(request.block_types):
         return request
     try:
         messages = msgspec.json.decode(request.fields["messages"], type=list[dict[str, Raw]])

@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import httpx
@@ -10,8 +10,9 @@ import pytest
 
 from tests.fakes.answers import Failure, Reset, html
 from tests.fakes.brain import always, saying
-from tests.world import World
+from tests.world import PROVIDER, World
 
+UNSPOILT = 16
 HELLO: dict[str, Any] = {
     "model": "anthropic-model",
     "max_tokens": 100,
@@ -199,12 +200,24 @@ def test_a_key_at_its_limit_is_told_which_one_and_until_when(world: World, email
     assert world.ccm.usage_records(email) == []
 
 
+@pytest.fixture(scope="module")
+def unspoilt(world: World) -> Iterator[str]:
+    """Models of providers that have not failed yet, one for each case: breakers and resting credentials of one are
+    not the next one's."""
+    names = [f"unspoilt-{number}" for number in range(UNSPOILT)]
+    url = world.anthropic.base_url
+    world.ccm.import_config("".join(PROVIDER.format(name=name, kind="anthropic-compatible", url=url) for name in names))
+    models = [f"{name}-model" for name in names]
+    world.await_model(world.ccm.create_key("unspoilt@example.com"), models[-1])
+    return iter(models)
+
+
 @pytest.mark.parametrize("streamed", [True, False])
 @pytest.mark.parametrize(
     ("answer", "status", "type_", "says"),
     [
-        (html(200), 500, "api_error", "anthropic"),
-        (html(502), 500, "api_error", "anthropic"),
+        (html(200), 500, "api_error", "The provider unspoilt-"),
+        (html(502), 500, "api_error", "The provider unspoilt-"),
         (Failure(401, "invalid x-api-key", type="authentication_error"), 500, "api_error", "refused CCM's credentials"),
         (Failure(429, "slow down", type="rate_limit_error", headers={"retry-after": "7"}), 429, "rate_limit_error", ""),
         (Failure(529, "Overloaded", type="overloaded_error"), 529, "overloaded_error", ""),
@@ -220,20 +233,29 @@ def test_a_key_at_its_limit_is_told_which_one_and_until_when(world: World, email
     ids=["html", "html-502", "credentials", "rate-limit", "overloaded", "error", "context", "reset"],
 )
 def test_a_failing_provider_costs_nothing_and_keeps_its_status(
-    world: World, key: str, email: str, answer: Any, status: int, type_: str, says: str, streamed: bool
+    world: World,
+    unspoilt: Iterator[str],
+    key: str,
+    email: str,
+    answer: Any,
+    status: int,
+    type_: str,
+    says: str,
+    streamed: bool,
 ) -> None:
     world.anthropic.brain = always(answer)
-    response = send(world, json.dumps(HELLO | {"stream": streamed}).encode(), key)
+    model = next(unspoilt)
+    response = send(world, json.dumps(HELLO | {"model": model, "stream": streamed}).encode(), key)
     assert response.status_code == status, response.text
     error = response.json()["error"]
     assert error["type"] == type_
     assert says in error["message"]
-    assert "secret-of-anthropic" not in response.text
+    assert "secret-of-" not in response.text
     if status == 429:
         assert response.headers["retry-after"] == "7"
     (record,) = world.ccm.usage_records(email)
     assert (record["charge"], record["status"]) == (0, status)
-    assert response.headers["x-ccm-provider"] == "anthropic"
+    assert response.headers["x-ccm-provider"] == model.removesuffix("-model")
 
 
 def test_an_unreachable_provider_is_named(world: World, key: str, email: str) -> None:

@@ -153,3 +153,45 @@ def test_what_is_there_is_known_without_looking_at_every_field():
     assert [request.has(name) for name in ("safeguards", "tool_choice", "y", "z")] == [True, False, True, False]
     assert request.mentions(b'"x"', "messages")
     assert not request.mentions(b'"y"', "messages")
+
+
+@pytest.mark.parametrize(
+    ("content", "types"),
+    [
+        ('"image"', set()),
+        ('[{"type":"text","text":"\\"type\\":\\"image\\""}]', {"text"}),
+        ('[{"type":"image","source":{}}]', {"image"}),
+        ('[{"type":"tool_result","tool_use_id":"t","content":"[{\\"type\\":\\"image\\"}]"}]', {"tool_result"}),
+        (
+            '[{"type":"tool_result","tool_use_id":"t","content":[{"type":"text","text":"x"},{"type":"image"}]}]',
+            {"tool_result", "text", "image"},
+        ),
+        (
+            '[{"type":"web_fetch_tool_result","content":{"type":"web_fetch_result","content":{"type":"document"}}}]',
+            {"web_fetch_tool_result", "web_fetch_result", "document"},
+        ),
+        (
+            '[{"type":"tool_result","content":[{"type":"a","content":[{"type":"b","content":[{"type":"document"}]}]}]}]',
+            {"tool_result", "a", "b", "document"},
+        ),
+        ('[{"type":"tool_result","content":[1,{"x":[{"type":"image"}]}]}]', {"tool_result", "image"}),
+        ('[{"type":"tool_result","content":null}]', {"tool_result"}),
+    ],
+)
+def test_blocks_are_found_however_deep_they_are(content: str, types: set[str]):
+    body = b'{"model":"a","max_tokens":1,"messages":[{"role":"user","content":%b}]}' % content.encode()
+    request = MessagesRequest.parse(body)
+    assert request.block_types == types
+    assert request.has_media is bool(types & {"image", "document"})
+    assert request.with_fields(messages=[{"role": "user", "content": "x"}]).block_types == set()
+
+
+def test_the_declared_tools_follow_the_field():
+    body = b'{"model":"a","max_tokens":1,"messages":[{"role":"user","content":"x"}],"tools":[{"name":"t"}]}'
+    request = MessagesRequest.parse(body)
+    assert [tool.name for tool in request.tools] == ["t"]
+    assert request.raw("tools") == b'[{"name":"t"}]'
+    assert [tool.name for tool in request.with_fields(tools=[{"name": "u"}]).tools] == ["u"]
+    without = request.with_fields(tools=None)
+    assert (without.tools, without.raw("tools"), without.has("tools")) == ([], b"", False)
+    assert [tool.name for tool in request.with_fields(max_tokens=2).tools] == ["t"]

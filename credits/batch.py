@@ -5,13 +5,14 @@ whose COMMIT has an unknown outcome is simply run again.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Any
 
 from django.db import IntegrityError
 from django.db.backends.base.base import BaseDatabaseWrapper
+from msgspec import Struct
+from msgspec.structs import replace
 
 from credits import ledger, rating, records
 from credits.books import Books, HoldRow, Memory, Standing, WalletRow, learn_prices
@@ -50,8 +51,7 @@ CLIENT_CLOSED = 499
 INTERRUPTED = "interrupted"
 
 
-@dataclass(frozen=True, slots=True)
-class HoldOp:
+class HoldOp(Struct, frozen=True):
     request: HoldRequest
     dispatch: bool = True
 
@@ -60,8 +60,7 @@ class HoldOp:
         return self.request.request_id
 
 
-@dataclass(frozen=True, slots=True)
-class SettleOp:
+class SettleOp(Struct, frozen=True):
     request: SettleRequest
 
     @property
@@ -69,8 +68,7 @@ class SettleOp:
         return self.request.request_id
 
 
-@dataclass(frozen=True, slots=True)
-class InterruptOp:
+class InterruptOp(Struct, frozen=True):
     """Ends a hold that nobody will settle, with `reading`, else with its checkpoint, else with nothing;
     `lapsed`: unless its lease has been renewed."""
 
@@ -80,8 +78,7 @@ class InterruptOp:
     lapsed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ExpireOp:
+class ExpireOp(Struct, frozen=True):
     """Gives an overdue hold back that was never sent to a provider."""
 
     request_id: str

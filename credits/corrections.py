@@ -3,7 +3,6 @@
 Each adds to the ledger; nothing that was written before is changed.
 """
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,6 +12,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Sum
 from django.utils import timezone
+from msgspec.structs import replace
 
 from accounts.models import User
 from credits import ledger, rating, records

@@ -1,9 +1,10 @@
 """What crosses the border of the credits app. Money is integer nano-USD throughout."""
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import blake2b
 from typing import Any, NewType, Self
+
+import msgspec
 
 Nanos = NewType("Nanos", int)
 
@@ -20,8 +21,7 @@ class UsageSource(StrEnum):
     NONE = "none"
 
 
-@dataclass(frozen=True, slots=True)
-class PriceTier:
+class PriceTier(msgspec.Struct, frozen=True, gc=False):
     """The prices of a whole request whose input (plain, read from and written to the cache) is
     more than `above` tokens: nano-USD per million tokens of each class."""
 
@@ -33,8 +33,7 @@ class PriceTier:
     cache_write_1h: int
 
 
-@dataclass(frozen=True, slots=True)
-class PriceSnapshot:
+class PriceSnapshot(msgspec.Struct, frozen=True):
     """The prices a request is held and settled with: nano-USD per million tokens of each
     class; `web_search` is nano-USD per search. `tiers` ascend by `above`."""
 
@@ -47,8 +46,7 @@ class PriceSnapshot:
     tiers: tuple[PriceTier, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class MeterReading:
+class MeterReading(msgspec.Struct, frozen=True, gc=False):
     """Tokens in their classes, which add up without overlap (architecture, section 5).
     `reasoning` is part of `output`."""
 
@@ -62,8 +60,7 @@ class MeterReading:
     source: UsageSource = UsageSource.PROVIDER
 
 
-@dataclass(frozen=True, slots=True)
-class HoldRequest:
+class HoldRequest(msgspec.Struct, frozen=True):
     """Asks to reserve the worst case of one request.
 
     `input_tokens` is the estimate with its safety factor; `max_tokens` what the client asks
@@ -78,12 +75,11 @@ class HoldRequest:
     price: PriceSnapshot
     input_tokens: int
     max_tokens: int
-    context: dict[str, Any] = field(default_factory=dict)
+    context: dict[str, Any] = {}
     web_searches: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class HoldGrant:
+class HoldGrant(msgspec.Struct, frozen=True, gc=False):
     """`max_tokens` is what the reserved `amount` affords: send the provider no more."""
 
     request_id: str
@@ -91,8 +87,7 @@ class HoldGrant:
     max_tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(msgspec.Struct, frozen=True, gc=False):
     """Why a request took its route, and which targets it could have gone to: a JSON object with
     `rules` (each `rule`, `matched` and `why`, in the order in which they were asked) and whatever else
     the gateway says. Equal ones are stored once, under `ref`: most requests have one in common."""
@@ -105,8 +100,7 @@ class Explanation:
         return cls(blake2b(content, digest_size=16).hexdigest(), content.decode("utf-8", "replace"))
 
 
-@dataclass(frozen=True, slots=True)
-class RequestFacts:
+class RequestFacts(msgspec.Struct, frozen=True):
     """What a usage record says beside money and tokens. Times are milliseconds."""
 
     requested_model: str = ""
@@ -128,8 +122,7 @@ class RequestFacts:
     client: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class SettleRequest:
+class SettleRequest(msgspec.Struct, frozen=True):
     """Ends a hold. A reading of all zeros voids it; any other is captured.
 
     `cost_price` is what the operator pays the provider that answered, None when none did. A cost
@@ -145,8 +138,7 @@ class SettleRequest:
     price: PriceSnapshot | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(msgspec.Struct, frozen=True, gc=False):
     request_id: str
     charge: Nanos
     cost: Nanos

@@ -7,9 +7,10 @@ import asyncio
 import functools
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
 import structlog
+from msgspec import Struct
+from msgspec.structs import replace
 
 from accounts.keys import SHAPE
 from accounts.types import Principal
@@ -47,8 +48,7 @@ log = structlog.get_logger("ccm.pipeline")
 NAMES_TOLD = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """One request of a tenant, read, and what it is to be decided by. `estimated` is its input in tokens,
     roughly; `began` is on the monotonic clock."""
 

@@ -3,11 +3,12 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from django.conf import settings
+from msgspec.structs import replace
 
 from credits import rating
 from credits.errors import CreditsError, LedgerDrift, LedgerUnavailable

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TypeVar
@@ -257,7 +257,7 @@ def _profiles() -> tuple[Profile, dict[int, Profile], dict[int, Profile]]:
 
 
 def profile_of(row: models.RouterProfile) -> Profile:
-    values = {field.name: getattr(row, field.name) for field in fields(Profile)}
+    values = {name: getattr(row, name) for name in Profile.__struct_fields__}
     for pattern in ("auto_map_regex", "background_regex"):
         values[pattern] = values[pattern] or None
     if values["think_efforts"] is not None:

@@ -1,9 +1,10 @@
 """From prices as operators write them (Decimal USD) to prices as requests are rated (integer nanos). Pure."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
+
+from msgspec.structs import replace
 
 from providers.types import Price, Tier
 

@@ -4,7 +4,7 @@ What a profile may say is `gateway.routing`'s to check; here it is only stored.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ from providers.errors import ProfileConflict, UnknownVersion
 from providers.models import CatalogueVersion, ProfileVersion, RouterProfile, Scope
 from providers.types import Profile
 
-FIELDS = tuple(field.name for field in fields(Profile))
+FIELDS = Profile.__struct_fields__
 MOST_VERSIONS = 200
 
 log = structlog.get_logger("ccm.profiles")

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class Tier:
+
+class Tier(msgspec.Struct, frozen=True):
     """The prices of a whole request whose input tokens, of all input classes together, are more
     than `above`: nano-USD per million tokens of each class."""
 
@@ -22,8 +23,7 @@ class Tier:
     cache_write_1h: int
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
+class Price(msgspec.Struct, frozen=True):
     """Nano-USD per million tokens of each class; `web_search` is nano-USD per search. `tiers`
     ascend by `above`."""
 
@@ -173,8 +173,7 @@ class Model:
     token_factors: TokenFactors = TokenFactors()
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(msgspec.Struct, frozen=True):
     """A router profile. None in a field: not set here, the next wider profile decides."""
 
     default: str | None = None
@@ -193,6 +192,9 @@ class Profile:
     pin_explicit_model: bool | None = None
 
 
+NO_PROFILE = Profile()
+
+
 @dataclass(frozen=True, slots=True)
 class Catalogue:
     """The immutable snapshot of everything the gateway needs to know to serve a request.
@@ -204,6 +206,6 @@ class Catalogue:
     version: int = 0
     models: Mapping[str, Model] = field(default_factory=dict)
     providers: frozenset[str] = frozenset()
-    platform_profile: Profile = Profile()
+    platform_profile: Profile = NO_PROFILE
     organization_profiles: Mapping[int, Profile] = field(default_factory=dict)
     key_profiles: Mapping[int, Profile] = field(default_factory=dict)

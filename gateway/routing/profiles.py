@@ -1,7 +1,7 @@
 """Router profiles: the most specific one wins, field by field (architecture, section 4)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Literal
@@ -21,7 +21,7 @@ DEFAULTS = Profile(
     think_in_plan_mode=True,
     pin_explicit_model=False,
 )
-FIELDS = tuple(field.name for field in fields(Profile))
+FIELDS = Profile.__struct_fields__
 
 
 Level = Literal["key", "organization", "platform", "built_in"]

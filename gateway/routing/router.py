@@ -5,8 +5,9 @@ rule that chooses wins; the trail keeps every answer.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
+
+from msgspec import Struct
 
 from gateway.routing import signals, tags
 from gateway.routing.names import Found, Names, is_alias, is_claude, names_of, shown, split_1m
@@ -20,8 +21,7 @@ from providers.wire.request import MessagesRequest
 Outcome = tuple[Found | None, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """The route and model that the rules choose, and their trail."""
 
     route: Route

@@ -7,7 +7,6 @@ are the client's are judged by shape, so that nobody else's prompt is taken for 
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import get_args
 
 import msgspec
@@ -36,8 +35,7 @@ _SIDE_REQUESTS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Sender:
+class Sender(msgspec.Struct, frozen=True):
     """Who sent a request, and for what.
 
     `helper`: which of the client's helpers without tools it is, "" for none. `main_shaped`:

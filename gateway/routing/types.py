@@ -1,6 +1,5 @@
 """What routing hands to the pipeline: the decision, its trail, and the two refusals."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
@@ -63,8 +62,7 @@ class Signals(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 NO_SIGNALS = Signals()
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """Which model serves a request, and why.
 
     `provider`: set when the client named a provider with the model; then only that

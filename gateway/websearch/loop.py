@@ -7,11 +7,12 @@ Each step is a request of its own with a hold, a settlement and a usage record o
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from gateway import metrics
 from gateway.errors import GatewayError, as_gateway_error

@@ -5,8 +5,9 @@ back into Anthropic's form, streamed or not. `providers.wire.registry.WIRES` lis
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
+
+from msgspec import Struct
 
 from providers.types import Model, Target, UpstreamFailure, Usage
 from providers.wire.request import MessagesRequest
@@ -14,17 +15,15 @@ from providers.wire.request import MessagesRequest
 MediaKind = Literal["image", "document"]
 
 
-@dataclass(frozen=True, slots=True)
-class OutboundRequest:
+class OutboundRequest(Struct, frozen=True):
     """A POST to a provider. `headers` hold no credential: the transport adds it."""
 
     url: str
     body: bytes
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class DecodedResponse:
+class DecodedResponse(Struct, frozen=True):
     """A whole answer: `body` is an Anthropic Message as JSON."""
 
     body: bytes

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import count
 from typing import Any, TypeVar
@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import pytest
 from django.db import connection
 from django.utils import timezone
+from msgspec.structs import replace
 
 from accounts.models import ApiKey, User
 from accounts.services import create_key

@@ -1,11 +1,11 @@
 """Why requests took their routes: stored once each, with the records that refer to them."""
 
 import json
-from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
 from django.db import OperationalError, connection
+from msgspec.structs import replace
 
 from credits.batch import BatchRunner, HoldOp, InterruptOp, SettleOp
 from credits.books import Books

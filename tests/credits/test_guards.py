@@ -1,7 +1,6 @@
 """The database refuses what the code would never do: every guard that its catalogue lists, attacked by raw SQL."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -9,6 +8,7 @@ import pytest
 from django.db import DatabaseError, connection, transaction
 from django.db.models import ProtectedError
 from django.utils import timezone
+from msgspec.structs import replace
 
 from accounts.models import ApiKey, Organization
 from credits import corrections, guard_audit, guards, promos

@@ -6,11 +6,11 @@ import signal
 import subprocess
 import sys
 import textwrap
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import replace
 
 from credits import journal
 from credits.errors import LedgerUnavailable

@@ -1,9 +1,9 @@
 """Rating in tables: each class, each side of each tier's bound, one division upwards."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from credits import rating, tiers
 from credits.types import MeterReading, PriceSnapshot, PriceTier
@@ -93,4 +93,4 @@ def test_tiers_are_stored_as_one_text_each():
     text = tiers.written(TIERED.tiers)
     assert tiers.read(text) == TIERED.tiers
     assert text.startswith("[[200000,6000000000,22500000000,")
-    assert hash(TIERED) == hash(PriceSnapshot(*[getattr(TIERED, n) for n in TIERED.__slots__]))
+    assert hash(TIERED) == hash(PriceSnapshot(*[getattr(TIERED, n) for n in TIERED.__struct_fields__]))

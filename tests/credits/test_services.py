@@ -1,7 +1,6 @@
 """Accounts, grants, the sweeper, reconciliation, commands and tasks."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import datetime, timedelta
 from io import StringIO
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
+from msgspec.structs import replace
 
 from accounts.keys import SHAPE, digest
 from accounts.models import ApiKey, Organization, User

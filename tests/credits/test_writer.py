@@ -1,9 +1,9 @@
 """The writer, as its callers meet it."""
 
 import asyncio
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from credits.errors import (
     HoldClosed,
@@ -293,7 +293,7 @@ async def test_a_bad_operation_does_not_sink_its_neighbours(tenant: Tenant):
     writer.start()
     good = [tenant.hold() for _ in range(3)]
     bad = tenant.hold()
-    object.__setattr__(bad, "request_id", object())  # nothing that a database could store
+    bad = replace(bad, request_id=object())  # nothing that a database could store
     tasks = [asyncio.create_task(writer.hold(request)) for request in (*good[:2], bad, good[2])]
     results = await asyncio.gather(*tasks, return_exceptions=True)
     await writer.close()

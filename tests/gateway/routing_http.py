@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from accounts import keys
@@ -93,8 +94,8 @@ def _scaled(profile: Profile, sent: MessagesRequest, tokens: int) -> Profile:
     counts = (counting.count(sent).total, counting.estimate(sent, len(sent.encode())))
     threshold = merged.long_context_threshold or 0
     if tokens > threshold:
-        return replace(merged, long_context_threshold=min(counts) - 1)
-    return replace(merged, long_context_threshold=max(counts) + threshold - tokens)
+        return msgspec.structs.replace(merged, long_context_threshold=min(counts) - 1)
+    return msgspec.structs.replace(merged, long_context_threshold=max(counts) + threshold - tokens)
 
 
 async def _ask(

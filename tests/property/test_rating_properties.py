@@ -1,10 +1,10 @@
 """What holds of rating for all readings and prices, with tiers and without."""
 
-from dataclasses import replace
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from credits import rating, tiers
 from credits.types import MeterReading, PriceSnapshot, PriceTier

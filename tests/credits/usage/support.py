@@ -1,11 +1,12 @@
 """Requests that are really held and settled, at whatever time a test says."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
 from django.db import connection
+from msgspec.structs import replace
 
 from credits.batch import BatchRunner, HoldOp, SettleOp
 from credits.models import Transfer, UsageRecord

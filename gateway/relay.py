@@ -159,7 +159,8 @@ async def _relay_stream(run: Run, upstream: "UpstreamResponse", wire: Wire, cour
             tail = await run.search(tail)
         await run.settle()
         await run.stream.end(tail)
-        await _read_to_the_end(chunks)
+        if not upstream.at_end:
+            await _read_to_the_end(chunks)
 
 
 async def _relay_content(

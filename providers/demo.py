@@ -94,11 +94,13 @@ class DemoResponse:
         self.headers = {"content-type": self.content_type, "request-id": f"req_demo_{uuid4().hex}"}
 
     async def chunks(self) -> AsyncGenerator[bytes]:
-        for piece in self.pieces:
-            if self.closed:
-                return
-            yield piece
+        while self.pieces and not self.closed:
+            yield self.pieces.pop(0)
             await asyncio.sleep(self.pause)
+
+    @property
+    def at_end(self) -> bool:
+        return not self.pieces
 
     async def read(self, limit: int = 0) -> bytes:  # noqa: ARG002  what it says is short
         return b"".join(self.pieces)

@@ -18,6 +18,7 @@ from yarl import URL
 
 from providers import aws
 from providers.addresses import ForbiddenAddress, public_socket
+from providers.connections import Connector
 from providers.demo import DemoUpstream
 from providers.errors import ProvidersError, UpstreamError
 from providers.google_tokens import GoogleTokens, is_service_account
@@ -50,6 +51,11 @@ class UpstreamResponse(Protocol):
 
     def chunks(self) -> AsyncGenerator[bytes]:
         """The body as it arrives. Raises UpstreamError when it is cut, or silent for too long."""
+        ...
+
+    @property
+    def at_end(self) -> bool:
+        """Whether the body was read to its end."""
         ...
 
     async def read(self, limit: int = MAX_BODY_BYTES) -> bytes:
@@ -102,6 +108,7 @@ class Transport:
         self._public: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = (
             weakref.WeakKeyDictionary()
         )
+        self._latest: tuple[asyncio.AbstractEventLoop, tuple[aiohttp.ClientSession, _Watch]] | None = None
         self._demo = DemoUpstream()
         self._google = GoogleTokens()
 
@@ -112,6 +119,7 @@ class Transport:
     async def close(self) -> None:
         """Close this event loop's session and its connections."""
         pair = self._sessions.pop(asyncio.get_running_loop(), None)
+        self._latest = None
         if pair is not None:
             await pair[0].close()
         public = self._public.pop(asyncio.get_running_loop(), None)
@@ -120,9 +128,12 @@ class Transport:
 
     def _session(self) -> "tuple[aiohttp.ClientSession, _Watch]":
         loop = asyncio.get_running_loop()
+        if self._latest is not None and self._latest[0] is loop:
+            return self._latest[1]
         pair = self._sessions.get(loop)
         if pair is None:
             pair = self._sessions[loop] = (_new_session(allow_private=self._allow_private), _Watch())
+        self._latest = (loop, pair)
         return pair
 
     def _public_session(self) -> aiohttp.ClientSession:
@@ -148,12 +159,13 @@ class Transport:
             return await self._demo.open(request, target=target)
         timeouts = target.timeouts
         session, watch = self._session()
+        auth = _auth(target)
         started = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(timeouts.connect + timeouts.first_byte):
-                token = await self._google_token(session, target, credential)
-                headers = _headers(request, target, credential, token)
-                if credential is not None and _auth(target) == "aws":
+                token = await self._google_token(session, target, credential) if auth == "google-oauth" else ""
+                headers = _headers(request, auth, credential, token)
+                if credential is not None and auth == "aws":
                     headers |= await aws.authorization(request.url, headers, request.body, credential.secret)
                 response = await session.request(
                     "POST",
@@ -200,7 +212,7 @@ class Transport:
         self, session: aiohttp.ClientSession, target: Target, credential: CredentialSecret | None
     ) -> str:
         """The access token for a service account; "" for every other credential."""
-        if credential is None or _auth(target) != "google-oauth" or not is_service_account(credential.secret):
+        if credential is None or not is_service_account(credential.secret):
             return ""
         return await self._google.token(session, credential, target)
 
@@ -208,7 +220,7 @@ class Transport:
 def _new_session(*, allow_private: bool, decompress: bool = True) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         auto_decompress=decompress,
-        connector=aiohttp.TCPConnector(
+        connector=Connector(
             limit=0,
             keepalive_timeout=KEEP_ALIVE_SECONDS,
             ttl_dns_cache=30,
@@ -259,13 +271,10 @@ def _auth(target: Target) -> Auth:
     return "bearer" if auth == "x-goog-api-key" and target.wire == "openai_chat" else auth
 
 
-def _headers(
-    request: OutboundRequest, target: Target, credential: CredentialSecret | None, token: str
-) -> dict[str, str]:
+def _headers(request: OutboundRequest, auth: Auth, credential: CredentialSecret | None, token: str) -> dict[str, str]:
     """`token` stands for a credential that is only good for getting one."""
     # Identity: some providers compress a stream in a way that holds events back.
     headers = {"accept-encoding": "identity", **request.headers}
-    auth = _auth(target)
     if credential is None or auth in {"none", "aws"}:
         return headers
     if auth in {"x-api-key", "api-key"}:
@@ -280,7 +289,7 @@ def _headers(
 def credential_headers(target: Target, credential: CredentialSecret | None) -> dict[str, str]:
     """How `target` is told the credential, for a `Call` beside the wires. Not for kinds whose requests
     are signed or need a token first."""
-    return _headers(OutboundRequest("", b""), target, credential, "")
+    return _headers(OutboundRequest("", b""), _auth(target), credential, "")
 
 
 class _HttpResponse:
@@ -335,6 +344,10 @@ class _HttpResponse:
             self._watch.remove(self)
             if not content.at_eof():
                 self._response.close()
+
+    @property
+    def at_end(self) -> bool:
+        return self._response.content.at_eof()
 
     async def read(self, limit: int = MAX_BODY_BYTES) -> bytes:
         parts: list[bytes] = []

@@ -7,6 +7,7 @@ import functools
 import re
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 from providers.types import Catalogue, Model
 
@@ -72,10 +73,12 @@ def _is_kept(name: str) -> bool:
 class Names:
     """The names of one catalogue's servable models: those with at least one target."""
 
-    __slots__ = ("_any_case", "_of_providers", "_undated", "models")
+    __slots__ = ("_any_case", "_of_providers", "_undated", "choices", "models")
 
     def __init__(self, catalogue: Catalogue) -> None:
         self.models = {name: model for name, model in catalogue.models.items() if model.targets or model.own_targets}
+        self.choices: dict[Any, Any] = {}
+        """What `router.choose` has decided on this catalogue."""
         self._any_case: dict[str, Model] = {}
         self._undated: dict[str, tuple[str, Model]] = {}
         self._of_providers: dict[str, dict[str, Found]] = {}

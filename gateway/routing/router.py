@@ -6,6 +6,7 @@ rule that chooses wins; the trail keeps every answer.
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from typing import cast
 
 from msgspec import Struct
 
@@ -19,6 +20,8 @@ from providers.types import Catalogue, Model, Profile
 from providers.wire.request import MessagesRequest
 
 Outcome = tuple[Found | None, str]
+MOST_CHOICES = 2048
+"""Of one catalogue that are remembered."""
 
 
 class Choice(Struct, frozen=True):
@@ -89,9 +92,19 @@ def choose(
     names = names_of(catalogue)
     if not names.models:
         raise NoModels
+    key = (found, asked, profile)
+    # Only the long_context rule looks at the tokens; what else there is to see, a session's requests have in common.
+    is_remembered = not profile.long_context and len(asked) <= MAX_NAME
+    if is_remembered and (known := names.choices.get(key)) is not None:
+        return cast(Choice, known)
     case = _Case(found, asked, tokens, merge_profiles(profile), names, counted=counted)
     chosen, model = _apply(case)
-    return Choice(chosen, model, tuple(case.trail), tuple(dict.fromkeys(case.warnings)))
+    choice = Choice(chosen, model, tuple(case.trail), tuple(dict.fromkeys(case.warnings)))
+    if is_remembered:
+        if len(names.choices) >= MOST_CHOICES:
+            names.choices.clear()
+        names.choices[key] = choice
+    return choice
 
 
 class _Case:

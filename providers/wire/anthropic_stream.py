@@ -18,6 +18,7 @@ from providers.wire.sse import MAX_EVENT_BYTES, render
 MESSAGE_STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 DELTA = b"event: content_block_delta\ndata: "
 DELTA_SIZE = len(DELTA)
+NEXT_DELTA = b"\n\n" + DELTA
 PING = b"event: ping\n"
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -117,6 +118,8 @@ class AnthropicStreamDecoder:
                 self.failure = broken_answer(self._target, "sent an event of more than 16 MiB")
             return b""
         self._buffer, events = buffer[end:], buffer[:end]
+        if self._are_deltas(events):
+            return events
         return self._events(events[:-2])
 
     def close(self) -> bytes:
@@ -153,6 +156,22 @@ class AnthropicStreamDecoder:
                 return broken_answer(self._target, "answered with something that is not an event stream")
         return broken_answer(self._target, "cut its answer off before the end")
 
+    def _are_deltas(self, events: bytes) -> bool:
+        """Whether whole `events` are nothing but deltas, as most are: then they are counted, and pass as they are."""
+        if self._renumbers or not events.startswith(DELTA):
+            return False
+        following = events.count(NEXT_DELTA)
+        if events.count(b"\n\n") != following + 1:
+            return False
+        try:
+            told = _block_deltas.decode(b"[" + events[DELTA_SIZE:-2].replace(NEXT_DELTA, b",") + b"]")
+        except UNREADABLE:
+            return False
+        if len(told) != following + 1:
+            return False
+        self.output_chars += _chars(told)
+        return True
+
     def _events(self, events: bytes) -> bytes:
         """Whole events, without the last one's blank line. Most are deltas: they pass as they are, and are counted
         together at the end."""
@@ -185,11 +204,7 @@ class AnthropicStreamDecoder:
             told = _block_deltas.decode(b"[" + b",".join(deltas) + b"]")
         except UNREADABLE:
             told = list(filter(None, map(_delta_of, deltas)))
-        chars = 0
-        for each in told:
-            delta = each.delta
-            chars += len(delta.text or delta.partial_json or delta.thinking)
-        self.output_chars += chars
+        self.output_chars += _chars(told)
 
     def _event(self, event: bytes) -> bytes:
         """What is to be passed on for `event`, which is no well-formed delta; b"" for nothing."""
@@ -290,6 +305,14 @@ class AnthropicStreamDecoder:
     def _error(self, data: bytes) -> None:
         kind, said = error_parts(data)
         self.failure = failure_in_stream(kind, said, target=self._target)
+
+
+def _chars(deltas: list[_BlockDelta]) -> int:
+    chars = 0
+    for each in deltas:
+        delta = each.delta
+        chars += len(delta.text or delta.partial_json or delta.thinking)
+    return chars
 
 
 def _delta_of(data: bytes) -> _BlockDelta | None:

@@ -1,6 +1,5 @@
 """Who uses CCM: people, the organisations they belong to, and the keys clients send."""
 
-from dataclasses import fields
 from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractUser, BaseUserManager
@@ -65,10 +64,10 @@ class Limited(models.Model):
 
     @property
     def limits(self) -> Limits:
-        return Limits(**{field.name: getattr(self, f"limit_{field.name}") for field in fields(Limits)})
+        return Limits(**{name: getattr(self, f"limit_{name}") for name in Limits.__struct_fields__})
 
 
-LIMIT_COLUMNS = tuple(f"limit_{field.name}" for field in fields(Limits))
+LIMIT_COLUMNS = tuple(f"limit_{name}" for name in Limits.__struct_fields__)
 
 
 class Organization(Limited):

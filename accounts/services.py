@@ -2,7 +2,6 @@
 use `credits.services.open_account`, which calls these."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -185,7 +184,7 @@ def _key_name(name: str) -> str:
 def set_limits(*, owner: Organization | ApiKey, limits: Limits) -> None:
     """Replace the limits of an organisation or key; running processes follow at once."""
     type(owner)._default_manager.filter(pk=owner.pk).update(
-        **{f"limit_{field.name}": getattr(limits, field.name) for field in fields(Limits)}
+        **{f"limit_{name}": getattr(limits, name) for name in Limits.__struct_fields__}
     )
     owner.refresh_from_db()
     announce(owner)

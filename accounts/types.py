@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+
+class Limits(Struct, frozen=True, gc=False):
     """How much an organisation or key may ask for: requests and tokens per minute, and requests at
     once. `tokens` are input and output together. None: the installation's default. 0: no limit."""
 

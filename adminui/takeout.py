@@ -129,7 +129,7 @@ def _settings(organization: Organization) -> dict[str, Any]:
 
 
 def vars_of(limits: Any) -> dict[str, int | None]:
-    return {name: getattr(limits, name) for name in limits.__dataclass_fields__}
+    return {name: getattr(limits, name) for name in limits.__struct_fields__}
 
 
 def _json(value: Any) -> str:

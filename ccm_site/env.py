@@ -6,7 +6,7 @@ wrong setting stops with one clear line.
 """
 
 import os
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -77,7 +77,7 @@ def env_usd(name: str, default: str) -> int:
 
 def limits(prefix: str) -> Limits:
     """From `<prefix>_REQUESTS`, `_TOKENS`, `_INPUT_TOKENS`, `_OUTPUT_TOKENS` (per minute) and `_CONCURRENCY`."""
-    return Limits(**{each.name: env_int(f"{prefix}_{each.name.upper()}", 0) for each in fields(Limits)})
+    return Limits(**{name: env_int(f"{prefix}_{name.upper()}", 0) for name in Limits.__struct_fields__})
 
 
 def env_basis_points(name: str, default: str) -> int:

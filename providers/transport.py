@@ -24,6 +24,7 @@ from providers.errors import ProvidersError, UpstreamError
 from providers.google_tokens import GoogleTokens, is_service_account
 from providers.kinds import DEMO, KINDS, Auth
 from providers.types import CredentialSecret, RetryClass, Target, Timeouts, UpstreamFailure
+from providers.watch import Watch
 from providers.wire.base import OutboundRequest
 from providers.wire.request import MessagesRequest
 
@@ -102,13 +103,13 @@ class Transport:
     def __init__(self, *, allow_private: bool, allow_private_media: bool = False) -> None:
         self._allow_private = allow_private
         self.allow_private_media = allow_private_media
-        self._sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[aiohttp.ClientSession, _Watch]] = (
+        self._sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[aiohttp.ClientSession, Watch]] = (
             weakref.WeakKeyDictionary()
         )
         self._public: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = (
             weakref.WeakKeyDictionary()
         )
-        self._latest: tuple[asyncio.AbstractEventLoop, tuple[aiohttp.ClientSession, _Watch]] | None = None
+        self._latest: tuple[asyncio.AbstractEventLoop, tuple[aiohttp.ClientSession, Watch]] | None = None
         self._demo = DemoUpstream()
         self._google = GoogleTokens()
 
@@ -126,13 +127,13 @@ class Transport:
         if public is not None:
             await public.close()
 
-    def _session(self) -> "tuple[aiohttp.ClientSession, _Watch]":
+    def _session(self) -> tuple[aiohttp.ClientSession, Watch]:
         loop = asyncio.get_running_loop()
         if self._latest is not None and self._latest[0] is loop:
             return self._latest[1]
         pair = self._sessions.get(loop)
         if pair is None:
-            pair = self._sessions[loop] = (_new_session(allow_private=self._allow_private), _Watch())
+            pair = self._sessions[loop] = (_new_session(allow_private=self._allow_private), Watch())
         self._latest = (loop, pair)
         return pair
 
@@ -162,7 +163,7 @@ class Transport:
         auth = _auth(target)
         started = asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout(timeouts.connect + timeouts.first_byte):
+            with watch.until(started + timeouts.connect + timeouts.first_byte):
                 token = await self._google_token(session, target, credential) if auth == "google-oauth" else ""
                 headers = _headers(request, auth, credential, token)
                 if credential is not None and auth == "aws":
@@ -306,7 +307,7 @@ class _HttpResponse:
     )
 
     def __init__(
-        self, response: aiohttp.ClientResponse, target: Target, *, streamed: bool, deadline: float, watch: "_Watch"
+        self, response: aiohttp.ClientResponse, target: Target, *, streamed: bool, deadline: float, watch: Watch
     ) -> None:
         self.status = response.status
         self._response = response
@@ -341,9 +342,7 @@ class _HttpResponse:
         except (aiohttp.ClientError, OSError) as error:
             raise UpstreamError(self._failure()) from error
         finally:
-            self._watch.remove(self)
-            if not content.at_eof():
-                self._response.close()
+            self._end()
 
     @property
     def at_end(self) -> bool:
@@ -352,14 +351,30 @@ class _HttpResponse:
     async def read(self, limit: int = MAX_BODY_BYTES) -> bytes:
         parts: list[bytes] = []
         size = 0
-        async for part in self.chunks():
-            size += len(part)
-            if size > limit:
-                self.close()
-                text = f"The provider {self._target.provider} sent an answer of more than {limit} bytes."
-                raise UpstreamError(_failure(text, paid=True))
-            parts.append(part)
-        return b"".join(parts)
+        content = self._response.content
+        now = asyncio.get_running_loop().time
+        self._watch.add(self)
+        try:
+            while True:
+                self._waiting_since = now()
+                part = await content.readany()
+                self._waiting_since = None
+                if not part:
+                    return b"".join(parts)
+                size += len(part)
+                if size > limit:
+                    text = f"The provider {self._target.provider} sent an answer of more than {limit} bytes."
+                    raise UpstreamError(_failure(text, paid=True))
+                parts.append(part)
+        except (aiohttp.ClientError, OSError) as error:
+            raise UpstreamError(self._failure()) from error
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        self._watch.remove(self)
+        if not self._response.content.at_eof():
+            self._response.close()
 
     def close(self) -> None:
         self._response.close()
@@ -382,39 +397,6 @@ class _HttpResponse:
             text = f"The provider {self._target.provider} {self._expired} in the middle of its answer."
             return _failure(text, status=504, paid=paid)
         return _failure(f"The provider {self._target.provider} cut its answer off before the end.", paid=paid)
-
-
-class _Watch:
-    """Looks at the bodies being read several times a second, while there are any: one timer for
-    all of them, since a timer for each would cost more than reading it."""
-
-    SECONDS = 0.25
-
-    __slots__ = ("_handle", "_responses")
-
-    def __init__(self) -> None:
-        self._responses: set[_HttpResponse] = set()
-        self._handle: asyncio.TimerHandle | None = None
-
-    def add(self, response: _HttpResponse) -> None:
-        self._responses.add(response)
-        if self._handle is None:
-            self._wait()
-
-    def remove(self, response: _HttpResponse) -> None:
-        self._responses.discard(response)
-
-    def _wait(self) -> None:
-        self._handle = asyncio.get_running_loop().call_later(self.SECONDS, self._look)
-
-    def _look(self) -> None:
-        self._handle = None
-        if not self._responses:
-            return
-        now = asyncio.get_running_loop().time()
-        for response in tuple(self._responses):
-            response.expire(now)
-        self._wait()
 
 
 def _failure(

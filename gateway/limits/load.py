@@ -4,8 +4,7 @@ A tenant's share is the bound divided by the tenants that are being served. As l
 nobody is held to it; once there is none, whoever has reached it is refused, and the others go on.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from gateway.errors import GatewayError
 
@@ -23,20 +22,21 @@ class Load:
         self._of_tenant: dict[int, int] = {}
         self.active = 0
 
-    @contextmanager
-    def serving(self, organization_id: int) -> Iterator[None]:
-        """Counts a request of the tenant as under way."""
+    def serving(self, organization_id: int) -> "Serving":
+        """Counts a request of the tenant as under way, from entering the context to leaving it."""
+        return Serving(self, organization_id)
+
+    def enter(self, organization_id: int) -> None:
         self.active += 1
         self._of_tenant[organization_id] = self._of_tenant.get(organization_id, 0) + 1
-        try:
-            yield
-        finally:
-            self.active -= 1
-            left = self._of_tenant[organization_id] - 1
-            if left:
-                self._of_tenant[organization_id] = left
-            else:
-                del self._of_tenant[organization_id]
+
+    def leave(self, organization_id: int) -> None:
+        self.active -= 1
+        left = self._of_tenant[organization_id] - 1
+        if left:
+            self._of_tenant[organization_id] = left
+        else:
+            del self._of_tenant[organization_id]
 
     def check(self, organization_id: int) -> None:
         """Whether a request that is `serving` may go on. Raises GatewayError (529)."""
@@ -54,3 +54,17 @@ class Load:
             retry_after=RETRY_SECONDS,
             code="overloaded",
         )
+
+
+class Serving:
+    __slots__ = ("_load", "_organization_id")
+
+    def __init__(self, load: Load, organization_id: int) -> None:
+        self._load = load
+        self._organization_id = organization_id
+
+    def __enter__(self) -> None:
+        self._load.enter(self._organization_id)
+
+    def __exit__(self, *_: object) -> None:
+        self._load.leave(self._organization_id)

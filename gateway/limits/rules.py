@@ -1,6 +1,6 @@
 """Which limits hold for a request: its key's and its organisation's, or the installation's. Pure."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
@@ -79,5 +79,5 @@ def rules_of(
 
 def merged(own: Limits, default: Limits) -> Limits:
     """What is not set is the default."""
-    values = {field.name: getattr(own, field.name) for field in fields(Limits)}
+    values = {name: getattr(own, name) for name in Limits.__struct_fields__}
     return Limits(**{name: getattr(default, name) if value is None else value for name, value in values.items()})

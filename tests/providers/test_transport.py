@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from aiohttp.client_proto import ResponseHandler
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -155,6 +156,32 @@ async def test_a_stream_arrives_while_it_is_being_sent(transport: Transport) -> 
         assert await anext(chunks) == b"one"
         go_on.set()
         assert [data async for data in chunks] == [b"two"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("slow", [True, False])
+async def test_reading_is_resumed_where_it_was_paused_and_only_there(
+    transport: Transport, monkeypatch: pytest.MonkeyPatch, slow: bool
+) -> None:
+    """aiohttp resumes after every piece. A stream that outruns its reader by megabytes arrives whole all the same."""
+    resumed = 0
+    original = ResponseHandler.resume_reading
+
+    def counted(self: ResponseHandler, resume_parser: bool = True) -> None:
+        nonlocal resumed
+        resumed += 1
+        original(self, resume_parser)
+
+    monkeypatch.setattr(ResponseHandler, "resume_reading", counted)
+    pieces, size = (400, 64 * 1024) if slow else (50, 100)
+    parts = [chunk(b"%08d" % number + b"x" * (size - 8)) for number in range(pieces)]
+    async with serving(answering(CHUNKED, *parts, chunk(b""))) as server:
+        response = await call(transport, server.url)
+        if slow:
+            await asyncio.sleep(0.2)
+        arrived = b"".join([data async for data in response.chunks()])
+    assert [int(arrived[at : at + 8]) for at in range(0, len(arrived), size)] == list(range(pieces))
+    assert (resumed > 0) is slow
 
 
 @pytest.mark.asyncio

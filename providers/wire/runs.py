@@ -39,7 +39,7 @@ class TextRuns:
     padding. `place` is where the texts of the known events go: the short way is open while more text may go
     there as it is."""
 
-    __slots__ = ("_first", "_lessons", "_match", "_noise", "_same", "_shape", "_text", "place")
+    __slots__ = ("_first", "_lessons", "_noise", "_pattern", "_same", "_shape", "_text", "place")
 
     def __init__(self, noise: re.Pattern[bytes] = _NO_NOISE) -> None:
         self._noise = noise
@@ -48,7 +48,7 @@ class TextRuns:
         self._same: list[bytes] = []
         self._text = 0
         """Before how many of those values the text stands."""
-        self._match = _NO_NOISE.match
+        self._pattern = _NO_NOISE
         self._lessons = _MOST_LESSONS
         self.place: object = None
 
@@ -65,7 +65,7 @@ class TextRuns:
             self._lessons -= 1
             self._shape, self._same, self._text = shape, same, before
             self._first = event[: event.index(b'"') + 1]
-            self._match = _pattern(shape).match
+            self._pattern = _pattern(shape)
         self.place = place
 
     def knows(self, events: bytes, start: int = 0) -> bool:
@@ -74,17 +74,22 @@ class TextRuns:
 
     def run(self, events: bytes, start: int = 0) -> Run:
         """The known events that begin at `start`."""
-        match = self._match
-        rows: list[tuple[bytes, ...]] = []
-        end = start
-        while (found := match(events, end)) is not None:
-            rows.append(found.groups())
-            end = found.end()
-        if not rows:
-            return Run([], 0, end)
-        columns = [list(column) for column in zip(*rows, strict=True)]
+        # What lies between the events, each followed by the next one's values: nothing, but for what comes after all.
+        parts = self._pattern.split(events[start:] if start else events)
+        values = len(self._same) + 1
+        between = parts[:: values + 1]
+        end = len(events) - len(between.pop())
+        if any(between):  # something else, and known ones after it
+            end = self._end_of_first(events, start)
+            parts = self._pattern.split(events[start:end])
+            between = parts[: -1 : values + 1]
+        if not between:
+            return Run([], 0, start)
+        columns = [parts[number :: values + 1] for number in range(1, values + 1)]
         texts = columns.pop(self._text)
-        if b"" in texts or any(column.count(it) != len(rows) for column, it in zip(columns, self._same, strict=True)):
+        if b"" in texts or any(
+            column.count(it) != len(between) for column, it in zip(columns, self._same, strict=True)
+        ):
             return Run([], 0, end)
         try:
             # The spaces keep one text's escapes from the next text; any quote ends the string too early.
@@ -92,6 +97,13 @@ class TextRuns:
         except (msgspec.DecodeError, UnicodeDecodeError):
             return Run([], 0, end)
         return Run(texts, chars, end)
+
+    def _end_of_first(self, events: bytes, start: int) -> int:
+        """Where the known events end that begin at `start`."""
+        match, end = self._pattern.match, start
+        while (found := match(events, end)) is not None:
+            end = found.end()
+        return end
 
 
 def _shape_of(event: bytes, begin: int, size: int, noise: re.Pattern[bytes]) -> tuple[Shape, list[bytes], int]:

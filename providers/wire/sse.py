@@ -1,8 +1,11 @@
 """Server-sent events: bounded framing that survives any cut of the bytes, and rendering."""
 
+import re
+
 from providers.errors import ProvidersError
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
+_LONE_CR = re.compile(rb"\r(?!\n)")
 
 
 class EventTooLarge(ProvidersError):
@@ -29,7 +32,9 @@ class SseParser:
 
         Raises EventTooLarge when one event grows beyond MAX_EVENT_BYTES."""
         buffer = self._buffer + data if self._buffer else data
-        if b"\r" in buffer:
+        if b"\r" in buffer and _LONE_CR.search(buffer) is None:
+            buffer = buffer.replace(b"\r", b"")  # of each line's end: faster than putting LF for CRLF
+        elif b"\r" in buffer:
             # A CR at the very end may be the first half of CRLF: keep it for the next piece.
             held = b"\r" if buffer.endswith(b"\r") else b""
             body = buffer[: len(buffer) - len(held)].replace(b"\r\n", b"\n").replace(b"\r", b"\n")

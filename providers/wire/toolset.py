@@ -2,8 +2,10 @@
 kilobytes of them: they are read once, and known again by their bytes.
 """
 
+from collections.abc import Callable
 from functools import cached_property
 from threading import Lock
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -13,6 +15,7 @@ MOST_KEPT_BYTES = 4 * 1024 * 1024
 """Of all toolsets that are remembered."""
 LARGEST_KEPT_BYTES = 512 * 1024
 MOST_MARKS = 64
+Made = TypeVar("Made")
 WEB_SEARCH = "web_search"
 """What the type of the server-side web search begins with. The type tells, the name does not."""
 
@@ -35,6 +38,7 @@ class Toolset:
         self.raw = raw
         self.tools: list[Tool] = _tools.decode(raw) or []
         self._marks: dict[bytes, bool] = {}
+        self._made: dict[Callable[[Toolset], Any], Any] = {}
 
     @cached_property
     def searches_web(self) -> bool:
@@ -50,6 +54,12 @@ class Toolset:
         raws = enumerate(_raw_tools.decode(self.raw) or ())
         deepest = (f"the schema of tool {number}" for number, raw in raws if bounds.depth(bytes(raw), limit) > limit)
         return f"{next(deepest, 'a schema')} {bounds.TOO_DEEP}"
+
+    def once(self, make: "Callable[[Toolset], Made]") -> Made:
+        """What `make`, a function of a module, makes of the toolset: made once."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        return cast(Made, self._made[make])
 
     def has(self, mark: bytes) -> bool:
         """Whether these bytes occur in the JSON."""

@@ -11,7 +11,7 @@ from botocore.eventstream import ChecksumMismatch, EventStreamBuffer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.wire.bedrock.frames import BrokenFrame, Frame, FrameReader
+from providers.wire.bedrock.frames import BrokenFrame, FrameReader, Head
 from tests.fakes.bedrock import event, exception, frame
 
 payloads = st.binary(max_size=40)
@@ -24,9 +24,21 @@ def by_botocore(raw: bytes) -> list[tuple[Any, bytes]]:
     return [(message.headers[":event-type"], message.payload) for message in buffer]
 
 
-def told_by(frame: Frame) -> tuple[str, str, str, bytes]:
+def read_by(reader: FrameReader, data: bytes) -> list[tuple[Head, bytes]]:
+    """Each frame with its head."""
+    return [(head, payload) for head, payloads in reader.feed(data) for payload in payloads]
+
+
+def told_by(frame: tuple[Head, bytes]) -> tuple[str, str, str, bytes]:
     head, payload = frame
     return *head, payload
+
+
+def test_frames_of_one_kind_come_together() -> None:
+    told = ["chunk", "chunk", "metadata", "chunk"]
+    raw = b"".join(frame({":event-type": name}, b"%d" % number) for number, name in enumerate(told))
+    groups = [(head.name, payloads) for head, payloads in FrameReader().feed(raw)]
+    assert groups == [("chunk", [b"0", b"1"]), ("metadata", [b"2"]), ("chunk", [b"3"])]
 
 
 @given(st.lists(st.tuples(names, payloads), max_size=6), st.data())
@@ -35,7 +47,7 @@ def test_frames_cut_anywhere_are_botocore_s(told: list[tuple[str, bytes]], draws
     raw = b"".join(frame({":event-type": name, ":message-type": "event"}, payload) for name, payload in told)
     cuts = sorted(draws.draw(st.lists(st.integers(0, len(raw)), max_size=8)))
     reader = FrameReader()
-    frames = [each for a, b in pairwise([0, *cuts, len(raw)]) for each in reader.feed(raw[a:b])]
+    frames = [each for a, b in pairwise([0, *cuts, len(raw)]) for each in read_by(reader, raw[a:b])]
     assert [(head.name, payload) for head, payload in frames] == by_botocore(raw) == told
     assert reader.is_between_frames
 
@@ -52,7 +64,7 @@ def test_a_damaged_byte_is_found_wherever_it_is(place: int, change: int) -> None
 
 def test_exceptions_and_errors() -> None:
     error = frame({":message-type": "error", ":error-code": "InternalError", ":error-message": "oops"}, b"")
-    first, second = FrameReader().feed(exception("throttlingException", "slow down") + error)
+    first, second = read_by(FrameReader(), exception("throttlingException", "slow down") + error)
     assert first[0] == ("exception", "throttlingException", "")
     assert json.loads(first[1]) == {"message": "slow down"}
     assert told_by(second) == ("error", "InternalError", "oops", b"")
@@ -77,7 +89,7 @@ def test_headers_of_other_types_are_passed_over() -> None:
     lengths = pack("!II", 16 + len(headers) + 2, len(headers))
     start = lengths + pack("!I", crc32(lengths)) + headers + b"{}"
     raw = start + pack("!I", crc32(start))
-    (read,) = FrameReader().feed(raw)
+    (read,) = read_by(FrameReader(), raw)
     assert told_by(read) == ("event", "chunk", "", b"{}")
     assert by_botocore(raw) == [("chunk", b"{}")]
 
@@ -94,7 +106,7 @@ def test_headers_that_end_too_early() -> None:
         lengths = pack("!II", 16 + len(headers), len(headers))
         start = lengths + pack("!I", crc32(lengths)) + headers
         try:
-            (read,) = FrameReader().feed(start + pack("!I", crc32(start)))
+            (read,) = read_by(FrameReader(), start + pack("!I", crc32(start)))
         except BrokenFrame:
             continue
         assert read[0].name == ""

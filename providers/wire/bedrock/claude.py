@@ -135,8 +135,7 @@ def _tool(tool: dict[str, Any], betas: frozenset[str], *, strict: bool) -> dict[
 
 def _refuse_files_elsewhere(request: MessagesRequest) -> None:
     """Bedrock fetches nothing and stores nothing."""
-    raw = request.raw("messages")
-    if b'"source"' not in raw or not any(b'"%b"' % kind.encode() in raw for kind in ELSEWHERE):
+    if not request.has_media or not any(request.mentions(b'"%b"' % kind.encode(), "messages") for kind in ELSEWHERE):
         return
     for message in request.value("messages"):
         content = message.get("content")

@@ -1,7 +1,6 @@
 """ConverseStream's frames, read into Anthropic's events."""
 
 import re
-from itertools import takewhile
 from typing import Any
 
 import msgspec
@@ -10,7 +9,7 @@ from providers.types import Model, Target
 from providers.wire.bedrock.converse_answer import Answer, Content, Counts, ToolUse, text_alone, update_usage
 from providers.wire.bedrock.converse_response import add_whole
 from providers.wire.bedrock.errors import failure_in_stream
-from providers.wire.bedrock.frames import BrokenFrame, Frame, FrameReader
+from providers.wire.bedrock.frames import BrokenFrame, FrameReader, Head
 from providers.wire.bedrock.signatures import prefix
 from providers.wire.blocks import TOOL
 from providers.wire.decoder import UNREADABLE, AnswerDecoder
@@ -84,8 +83,8 @@ class ConverseStreamDecoder(AnswerDecoder):
             self._keep(data)
             return b""
         try:
-            frames = self._frames.feed(data)
-            self._take(frames)
+            for head, payloads in self._frames.feed(data):
+                self._take(head, payloads)
         except BrokenFrame:
             self._break("sent a broken event stream")
         except UNREADABLE:
@@ -109,18 +108,18 @@ class ConverseStreamDecoder(AnswerDecoder):
         if self._size > MAX_WHOLE:
             self._break("sent an answer of more than 64 MiB")
 
-    def _take(self, frames: list[Frame]) -> None:
+    def _take(self, head: Head, payloads: list[bytes]) -> None:
+        """Frames with the same headers."""
         start, decode_until = 0, 0
-        while start < len(frames) and not self._is_over():
-            head, payload = frames[start]
+        while start < len(payloads) and not self._is_over():
+            payload = payloads[start]
             if start >= decode_until and head.name == DELTA and self._is_known(payload):
-                alike = takewhile(lambda frame: frame[0] is head, frames[start:])  # noqa: B023  used up right here
-                known = [payload + END for _, payload in alike]
-                passed = len(self._pass_on(b"".join(known)).texts)
+                known = END.join(payloads[start:]) + END
+                passed = len(self._pass_on(known).texts)
                 if passed:
                     start += passed
                     continue
-                decode_until = start + len(known)
+                decode_until = len(payloads)
             kind, name, message = head
             if kind == "event":
                 self._event(name, payload)

@@ -41,8 +41,8 @@ class Head(NamedTuple):
     message: str
 
 
-Frame = tuple[Head, bytes]
-"""What its headers say, and the payload. A plain tuple: streams have one a token."""
+Frames = tuple[Head, list[bytes]]
+"""Frames of the same headers that follow one another: what these say, and the payload of each."""
 
 
 class FrameReader:
@@ -64,7 +64,7 @@ class FrameReader:
     def is_between_frames(self) -> bool:
         return not self._size
 
-    def feed(self, data: bytes) -> list[Frame]:
+    def feed(self, data: bytes) -> list[Frames]:
         """The frames that `data` completes. Raises BrokenFrame for a wrong checksum or length: what
         follows cannot be read either."""
         self._pieces.append(data)
@@ -72,11 +72,24 @@ class FrameReader:
         if self._size < self._wanted:
             return []
         buffer = data if self._size == len(data) else b"".join(self._pieces)
-        frames: list[Frame] = []
+        frames: list[Frames] = []
+        payloads: list[bytes] = []
         start, size = 0, len(buffer)
         self._wanted = HEAD_SIZE
+        known = self._told
         while size - start >= HEAD_SIZE:
             total, headers, checksum = _prelude(buffer, start)
+            begin, tail = start + HEAD_SIZE + headers, start + total - TAIL_SIZE
+            if (
+                headers == len(known)
+                and begin <= tail <= size - TAIL_SIZE
+                and buffer.startswith(known, start + HEAD_SIZE)
+                and frames
+                and crc32(buffer[start:tail]) == _checksum(buffer, tail)[0]
+            ):
+                payloads.append(buffer[begin:tail])
+                start = tail + TAIL_SIZE
+                continue
             if headers > MAX_HEADERS or not HEAD_SIZE + headers + TAIL_SIZE <= total <= MAX_FRAME:
                 raise BrokenFrame("A frame has an impossible length.")
             end = start + total
@@ -86,14 +99,14 @@ class FrameReader:
                     raise BrokenFrame("A frame's head does not fit its checksum.")
                 self._wanted = total
                 break
-            tail = end - TAIL_SIZE
             if crc32(buffer[start:tail]) != _checksum(buffer, tail)[0]:
                 raise BrokenFrame("A frame does not fit its checksum.")
-            begin = start + HEAD_SIZE
-            told = buffer[begin : begin + headers]
-            if told != self._told:
-                self._told, self._head = told, _head(told)
-            frames.append((self._head, buffer[begin + headers : tail]))
+            told = buffer[start + HEAD_SIZE : begin]
+            if told != known:
+                self._told = known = told
+                self._head = _head(told)
+            payloads = [buffer[begin:tail]]
+            frames.append((self._head, payloads))
             start = end
         self._pieces = [buffer[start:]] if start < size else []
         self._size = size - start

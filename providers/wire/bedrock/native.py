@@ -103,19 +103,19 @@ class NativeStreamDecoder(AnthropicStreamDecoder):
             frames = self._frames.feed(data)
         except BrokenFrame:
             frames, failure = [], broken_answer(self._where, "sent a broken event stream")
-        for (kind, name, message), payload in frames:
+        for (kind, name, message), told_by in frames:
             if kind != "event":
-                failure = failure_in_stream(name, message or error_parts(payload)[1], target=self._where)
+                failure = failure_in_stream(name, message or error_parts(told_by[0])[1], target=self._where)
                 break
             if name == "chunk":
-                payloads.append(payload)
+                payloads += told_by
         events, unread = _events_in(payloads)
+        if failure is None and not unread and not self._renumbers and _are_deltas(events):
+            return self._deltas(events)
         passed: list[bytes] = []
         for is_delta, group in groupby(events, _is_delta):
             if is_delta and not self._renumbers:
-                deltas = list(group)
-                self._count(deltas)
-                passed.append(DELTA + (END + DELTA).join(deltas) + END)
+                passed.append(self._deltas(list(group)))
                 continue
             told, unknown = _until_broken(_as_sse, group)
             passed.append(super().feed(b"".join(told)))
@@ -127,6 +127,16 @@ class NativeStreamDecoder(AnthropicStreamDecoder):
         if failure is not None and not self._is_over():
             self.failure = failure
         return b"".join(passed)
+
+    def _deltas(self, events: list[bytes]) -> bytes:
+        if not events:
+            return b""
+        self._count(events)
+        return DELTA + (END + DELTA).join(events) + END
+
+
+def _are_deltas(events: list[bytes]) -> bool:
+    return [event[: len(PLAIN_DELTA)] for event in events].count(PLAIN_DELTA) == len(events)
 
 
 def _is_delta(event: bytes) -> bool:

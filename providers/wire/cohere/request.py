@@ -90,6 +90,8 @@ def _tools(request: MessagesRequest, functions: list[dict[str, Any]]) -> dict[st
 
 def _all_strict(request: MessagesRequest, functions: list[dict[str, Any]]) -> bool:
     """Strict is for all tools or none, and needs at least one required parameter in each."""
+    if functions and not request.mentions(b'"strict"', "tools"):
+        return False
     strict = {
         wire_name(str(tool.get("name") or ""))
         for tool in request.value("tools") or ()

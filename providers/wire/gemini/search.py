@@ -49,7 +49,7 @@ class WebSearch:
 
 
 def web_search_of(request: MessagesRequest) -> WebSearch | None:
-    if not any((tool.type or "").startswith(SEARCH_TYPE) for tool in request.tools):
+    if not request.toolset.searches_web:
         return None
     told = next(t for t in request.value("tools") if str(t.get("type") or "").startswith(SEARCH_TYPE))
     where = told.get("user_location")

@@ -10,18 +10,18 @@ import msgspec
 
 from providers.wire.gemini.schema import function_parameters
 from providers.wire.openai_chat.history import Turn
-from providers.wire.openai_chat.tools import MADE_UP, ClientTool, client_tools
+from providers.wire.openai_chat.tools import LARGEST_KNOWN, MADE_UP, ClientTool, client_tools, loading_order
 from providers.wire.request import MessagesRequest
+from providers.wire.toolset import Toolset
 
 NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}")
 """Google takes 128 characters today; some of its endpoints still take 64."""
-LARGEST_KNOWN = 16 * 1024
-"""Bytes of the largest schema whose translation is remembered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Functions:
-    """The client's own tools as function declarations. `strict`: it wants calls that keep to a schema."""
+    """The client's own tools as function declarations, which are not to be changed. `strict`: it wants calls that keep
+    to a schema."""
 
     declarations: list[dict[str, Any]]
     strict: bool
@@ -38,11 +38,21 @@ NO_FUNCTIONS = Functions([], strict=False)
 
 
 def functions_of(request: MessagesRequest, turns: list[Turn]) -> Functions:
-    unique = {function_name(tool.name): tool for tool in client_tools(request, turns)}
+    """A client declares the same tools with every request of a conversation: they are remembered."""
+    raw = request.raw("tools")
+    functions = _known_functions if len(raw) <= LARGEST_KNOWN else _functions
+    return functions(raw, loading_order(request, turns))
+
+
+def _functions(raw: bytes, order: tuple[str, ...]) -> Functions:
+    unique = {function_name(tool.name): tool for tool in client_tools(raw, order)}
     return Functions(
         [_declaration(name, tool) for name, tool in unique.items()],
         strict=any(tool.strict for tool in unique.values()),
     )
+
+
+_known_functions = functools.lru_cache(maxsize=32)(_functions)
 
 
 def _declaration(name: str, tool: ClientTool) -> dict[str, Any]:
@@ -50,9 +60,7 @@ def _declaration(name: str, tool: ClientTool) -> dict[str, Any]:
     description = _description(tool)
     if description:
         declared["description"] = description
-    raw = bytes(tool.input_schema)
-    parameters = (_known_parameters if len(raw) <= LARGEST_KNOWN else _parameters)(raw)
-    if parameters:
+    if parameters := _parameters(bytes(tool.input_schema)):
         declared["parametersJsonSchema"] = msgspec.Raw(parameters)
     return declared
 
@@ -61,10 +69,6 @@ def _parameters(schema: bytes) -> bytes:
     """The parameters as JSON; empty for a function without any."""
     parameters = function_parameters(msgspec.json.decode(schema)) if schema else None
     return msgspec.json.encode(parameters) if parameters is not None else b""
-
-
-# A client declares the same tools with every request.
-_known_parameters = functools.lru_cache(maxsize=512)(_parameters)
 
 
 def _description(tool: ClientTool) -> str:
@@ -112,4 +116,8 @@ def _is_plain(name: str) -> bool:
 
 def original_names(request: MessagesRequest) -> dict[str, str]:
     """The tools' own names by those we had to give them."""
-    return {function_name(tool.name): tool.name for tool in request.tools if not _is_plain(tool.name)}
+    return request.toolset.once(_original_names)
+
+
+def _original_names(toolset: Toolset) -> dict[str, str]:
+    return {function_name(tool.name): tool.name for tool in toolset.tools if not _is_plain(tool.name)}

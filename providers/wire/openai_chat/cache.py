@@ -44,7 +44,9 @@ class CacheMarks:
         return [*parts, {"type": "text", "text": added}] if added else parts
 
     def functions(self, request: MessagesRequest, functions: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        tools = (request.value("tools") or []) if self.taken else []
+        if not self.taken or not request.mentions(b'"cache_control"', "tools"):
+            return functions
+        tools = request.value("tools") or []
         marks = {wire_name(str(tool.get("name"))): self.of(tool.get("cache_control")) for tool in tools}
         return [{**function, **marks.get(function["function"]["name"], {})} for function in functions]
 

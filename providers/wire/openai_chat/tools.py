@@ -14,6 +14,7 @@ from providers.wire.openai_chat.history import Block, Turn, content_of
 from providers.wire.openai_chat.known_tools import schema_of
 from providers.wire.openai_chat.quirks import Quirks
 from providers.wire.request import MessagesRequest
+from providers.wire.toolset import Toolset
 
 CALL_NONE = "Answer without calling any tool."
 CALL_ANY = "You must call one of the tools now."
@@ -72,29 +73,23 @@ def functions_of(request: MessagesRequest, turns: list[Turn], quirks: Quirks) ->
     request of a conversation, so they are remembered."""
     raw = request.raw("tools")
     functions = _known_functions if len(raw) <= LARGEST_KNOWN else _functions
-    return list(functions(raw, _loading_order(raw, turns), quirks.strict, quirks.schema_without))
+    return list(functions(raw, loading_order(request, turns), quirks.strict, quirks.schema_without))
 
 
 def _functions(raw: bytes, order: tuple[str, ...], strict: bool, without: frozenset[str]) -> tuple[dict[str, Any], ...]:
-    unique = {wire_name(tool.name): tool for tool in _client_tools(raw, order)}
+    unique = {wire_name(tool.name): tool for tool in client_tools(raw, order)}
     return tuple(_function(name, tool, strict=strict, without=without) for name, tool in unique.items())
 
 
 _known_functions = functools.lru_cache(maxsize=32)(_functions)
 
 
-def client_tools(request: MessagesRequest, turns: list[Turn]) -> list[ClientTool]:
+def client_tools(raw: bytes, order: tuple[str, ...]) -> list[ClientTool]:
     """The client's own tools; the server's (web search and the like) and the client's placeholder
     are left out.
 
-    Tools that were loaded on demand come last, in the order of their loading: the list of one
+    Tools that were loaded on demand come last, in the `order` of their loading: the list of one
     turn is then the beginning of the next turn's, as prompt caches need it."""
-    raw = request.raw("tools")
-    return _client_tools(raw, _loading_order(raw, turns))
-
-
-def _client_tools(raw: bytes, order: tuple[str, ...]) -> list[ClientTool]:
-    """`order` is that of the loading."""
     at_once: list[ClientTool] = []
     loaded: dict[str, ClientTool] = {}
     for declared in _declared(raw):
@@ -134,9 +129,9 @@ def _is_clients(tool: ClientTool) -> bool:
     return tool.type in {None, "custom"}
 
 
-def _loading_order(raw: bytes, turns: list[Turn]) -> tuple[str, ...]:
+def loading_order(request: MessagesRequest, turns: list[Turn]) -> tuple[str, ...]:
     """The names of the tools that were loaded on demand; where none is declared so, their order says nothing."""
-    if b'"defer_loading"' not in raw:
+    if not request.mentions(b'"defer_loading"', "tools"):
         return ()
     return tuple(
         inner.tool_name
@@ -260,7 +255,11 @@ def is_plain_name(name: str) -> bool:
 
 def original_names(request: MessagesRequest) -> dict[str, str]:
     """The tools' own names by those we had to give them."""
-    return {wire_name(tool.name): tool.name for tool in request.tools if not is_plain_name(tool.name)}
+    return request.toolset.once(_original_names)
+
+
+def _original_names(toolset: Toolset) -> dict[str, str]:
+    return {wire_name(tool.name): tool.name for tool in toolset.tools if not is_plain_name(tool.name)}
 
 
 class ToolIds:

@@ -326,8 +326,7 @@ class MessagesRequest:
         """Whether the field `name` holds these bytes."""
         if name == "tools":
             return self.toolset.has(mark)
-        # The body holds whatever one of its fields does: mostly it is not there, and no field has to be looked for.
-        return (self._known is None or mark in self._body) and mark in self.raw(name)
+        return mark in self.raw(name)
 
     @property
     def block_types(self) -> frozenset[str]:

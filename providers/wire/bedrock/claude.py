@@ -38,6 +38,8 @@ MARKS = tuple(
     b'"' + name.encode() for name in (*SERVER_TOOLS, *TOOL_EXTRAS, "defer_loading", "input_examples", "strict")
 )
 """One of these stands in every list of tools that has to change."""
+SCOPE, MARKED = b'"scope"', ("system", "tools", "messages")
+"""Where cache marks stand, and what in them is for Anthropic's own servers."""
 ELSEWHERE = frozenset({"url", "file"})
 
 
@@ -65,13 +67,14 @@ def body_of(request: MessagesRequest, *, model_id: str, max_tokens: int, betas: 
             fields[name] = value
         else:
             fields.pop(name, None)
-    return _without_scopes(msgspec.json.encode(fields))
+    body = msgspec.json.encode(fields)
+    return _without_scopes(body) if any(edited.mentions(SCOPE, name) for name in MARKED) else body
 
 
 def _system(request: MessagesRequest) -> Any:
     """The system prompt without the client's billing block, which differs from request to request and so
     defeats the prompt cache."""
-    if BILLING_HEADER.encode() not in request.raw("system"):
+    if not request.system_says(BILLING_HEADER):
         return request.fields.get("system")
     system = request.value("system")
     blocks = [{"type": "text", "text": system}] if isinstance(system, str) else system
@@ -152,8 +155,6 @@ def _refuse_files_elsewhere(request: MessagesRequest) -> None:
 
 def _without_scopes(body: bytes) -> bytes:
     """`body` without the `scope` of cache marks, which is for Anthropic's own servers."""
-    if b'"scope"' not in body:
-        return body
     return msgspec.json.encode(_unscoped(msgspec.json.decode(body, type=dict[str, Any])))
 
 

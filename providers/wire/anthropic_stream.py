@@ -6,6 +6,8 @@ a repeated message_start, blocks numbered with gaps, a missing stop reason, a mi
 message_stop (translation.md 2.2).
 """
 
+import re
+
 import msgspec
 from msgspec import Raw
 
@@ -19,6 +21,7 @@ MESSAGE_STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 DELTA = b"event: content_block_delta\ndata: "
 DELTA_SIZE = len(DELTA)
 NEXT_DELTA = b"\n\n" + DELTA
+_DELTAS = re.compile(rb"(?:%b[^\n]*\n\n)+" % re.escape(DELTA))
 PING = b"event: ping\n"
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -118,9 +121,9 @@ class AnthropicStreamDecoder:
                 self.failure = broken_answer(self._target, "sent an event of more than 16 MiB")
             return b""
         self._buffer, events = buffer[end:], buffer[:end]
-        if self._are_deltas(events):
+        if self._counted(events):
             return events
-        return self._events(events[:-2])
+        return self._events(events)
 
     def close(self) -> bytes:
         if self._is_over():
@@ -156,47 +159,38 @@ class AnthropicStreamDecoder:
                 return broken_answer(self._target, "answered with something that is not an event stream")
         return broken_answer(self._target, "cut its answer off before the end")
 
-    def _are_deltas(self, events: bytes) -> bool:
+    def _counted(self, events: bytes) -> bool:
         """Whether whole `events` are nothing but deltas, as most are: then they are counted, and pass as they are."""
         if self._renumbers or not events.startswith(DELTA):
             return False
-        following = events.count(NEXT_DELTA)
-        if events.count(b"\n\n") != following + 1:
-            return False
-        try:
-            told = _block_deltas.decode(b"[" + events[DELTA_SIZE:-2].replace(NEXT_DELTA, b",") + b"]")
+        try:  # what stands between two other events is no JSON
+            told = _block_deltas.decode(b"[%b]" % events[DELTA_SIZE:-2].replace(NEXT_DELTA, b","))
         except UNREADABLE:
-            return False
-        if len(told) != following + 1:
             return False
         self.output_chars += _chars(told)
         return True
 
     def _events(self, events: bytes) -> bytes:
-        """Whole events, without the last one's blank line. Most are deltas: they pass as they are, and are counted
-        together at the end."""
+        """Whole events, and at the stream's end one without its blank line. Runs of deltas pass as they are."""
         passed: list[bytes] = []
-        deltas: list[bytes] = []
-        for event in events.split(b"\n\n"):
+        start, counted = 0, 0
+        while start < len(events) and not self._is_over():
+            if start >= counted and (run := _DELTAS.match(events, start)) is not None and not self._renumbers:
+                counted = run.end()
+                if self._counted(run[0]):
+                    passed.append(run[0])
+                    start = counted
+                    continue
+            end = events.find(b"\n\n", start)
+            end = len(events) if end < 0 else end
+            event, start = events[start:end], end + 2
             if event.startswith(DELTA) and not self._renumbers:
-                deltas.append(event[DELTA_SIZE:])
-                passed.append(event)
+                self._count([event[DELTA_SIZE:]])
             elif not event.startswith(PING):
-                changed = self._event(event)
-                if self.failure is not None:
-                    break
-                if changed:
-                    passed.append(changed)
-                if self.finished:
-                    break
-            else:
-                passed.append(event)
-        if deltas:
-            self._count(deltas)
-        if not passed:
-            return b""
-        passed.append(b"")
-        return b"\n\n".join(passed)
+                event = self._event(event)
+            if event and self.failure is None:
+                passed += (event, b"\n\n")
+        return b"".join(passed)
 
     def _count(self, deltas: list[bytes]) -> None:
         """Add the characters of `deltas`, each the JSON of a content_block_delta. One that is none counts nothing."""

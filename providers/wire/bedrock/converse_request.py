@@ -4,9 +4,11 @@ Only fields named here are sent. Fields that cannot matter to the answer are lef
 `service_tier`); what a model cannot be told by a field it is told in words, or the request is refused.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from msgspec import Raw
 
 from providers.errors import InvalidRequest
 from providers.families import LOW_TO_HIGH, OFF, nearest_effort, output_cap
@@ -20,6 +22,7 @@ from providers.wire.openai_chat.quirks import Quirks
 from providers.wire.openai_chat.reasoning import wanted_effort
 from providers.wire.openai_chat.request import schema_instruction, wanted_schema
 from providers.wire.openai_chat.tools import CALL_ANY, CALL_NONE, CALL_ONE, functions_of, wire_name
+from providers.wire.remembered import encoded
 from providers.wire.request import MessagesRequest
 
 LEAST_BUDGET = 1024
@@ -93,14 +96,15 @@ def _system(request: MessagesRequest, family: Family) -> list[dict[str, Any]]:
 
 def _tools(
     request: MessagesRequest, turns: list[Turn], family: Family, instructions: list[str]
-) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+) -> tuple[list[dict[str, Any]] | Raw, dict[str, Any] | None]:
     """`tools` and `toolChoice`. What the choice cannot say is added to `instructions`."""
-    tools = [_spec(function["function"]) for function in functions_of(request, turns, Quirks(strict=family.schema))]
-    if not tools:
+    functions = functions_of(request, turns, Quirks(strict=family.schema))
+    if not functions:
         return [], None
+    tools: list[dict[str, Any]] | Raw = encoded(functions, _specs)
     if request.mentions(b'"cache_control"', "tools"):
         marks = [tool.cache_control for tool in _marked.decode(request.raw("tools")) if tool.cache_control]
-        tools += cache_points(marks[-1] if marks else None, family, "tools")
+        tools = [*_specs(functions), *cache_points(marks[-1] if marks else None, family, "tools")]
     choice = request.value("tool_choice")
     kind = choice.get("type") if isinstance(choice, dict) else None
     name = wire_name(str(choice.get("name") or "")) if isinstance(choice, dict) else ""
@@ -115,6 +119,10 @@ def _tools(
     elif kind == "auto":
         return tools, {"auto": {}}
     return tools, None
+
+
+def _specs(functions: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [_spec(function["function"]) for function in functions]
 
 
 def _spec(function: dict[str, Any]) -> dict[str, Any]:

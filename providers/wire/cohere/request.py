@@ -20,6 +20,7 @@ from providers.wire.openai_chat.quirks import Quirks
 from providers.wire.openai_chat.reasoning import wanted_effort
 from providers.wire.openai_chat.request import schema_instruction, wanted_schema
 from providers.wire.openai_chat.tools import functions_of, wire_name
+from providers.wire.remembered import encoded
 from providers.wire.request import MessagesRequest
 
 PATH = "/v2/chat"
@@ -72,14 +73,14 @@ def cited_sources(request: MessagesRequest, model: Model) -> dict[str, Source]:
 def _tools(request: MessagesRequest, functions: list[dict[str, Any]]) -> dict[str, Any]:
     """`tools`, `strict_tools` and `tool_choice`. Cohere can be told to call some tool, but not which
     one: it then gets that one alone."""
-    fields: dict[str, Any] = {"tools": functions}
+    fields: dict[str, Any] = {"tools": encoded(functions)}
     choice = request.value("tool_choice")
     kind = choice.get("type") if isinstance(choice, dict) else None
     if kind == "tool":
         name = wire_name(str(choice.get("name") or ""))
-        named = [function for function in functions if function["function"]["name"] == name]
-        fields["tools"] = named or functions
-    if _all_strict(request, fields["tools"]):
+        functions = [function for function in functions if function["function"]["name"] == name] or functions
+        fields["tools"] = functions
+    if _all_strict(request, functions):
         fields["strict_tools"] = True
     if kind in {"any", "tool"}:
         fields["tool_choice"] = "REQUIRED"

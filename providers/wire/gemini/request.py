@@ -20,6 +20,7 @@ from providers.wire.gemini.search import WebSearch, web_search_of
 from providers.wire.gemini.thinking import thinking_config
 from providers.wire.gemini.tools import NO_FUNCTIONS, Functions, functions_of, tool_config
 from providers.wire.openai_chat.history import PARAGRAPH, Turn, system_text, turns_of
+from providers.wire.remembered import encoded
 from providers.wire.request import MessagesRequest
 
 MAX_STOPS = 5
@@ -102,7 +103,7 @@ def _prompt(
     texts = (system_text(request), instruction, search.instruction if search else "")
     system = PARAGRAPH.join(text for text in texts if text)
     prompt: dict[str, Any] = {"systemInstruction": {"parts": [{"text": system}]}} if system else {}
-    tools: list[dict[str, Any]] = [{"functionDeclarations": functions.declarations}] if functions else []
+    tools: list[dict[str, Any]] = [{"functionDeclarations": encoded(functions.declarations)}] if functions else []
     if search:
         tools.append(search.declaration(excludes=target.kind == VERTEX))
     if tools:

@@ -86,7 +86,7 @@ def tool_config(request: MessagesRequest, functions: Functions) -> dict[str, Any
         return {}
     choice = request.value("tool_choice")
     told = choice if isinstance(choice, dict) else {}
-    name = function_name(str(told.get("name") or ""))
+    name = function_name(str(told.get("name") or "")) if told else ""
     match told.get("type"):
         case "none":
             config: dict[str, Any] = {"mode": "NONE"}

@@ -21,6 +21,7 @@ from providers.wire.openai_chat.messages import MessageWriter
 from providers.wire.openai_chat.quirks import Quirks, is_openai_reasoning, quirks_of
 from providers.wire.openai_chat.reasoning import reasoning_fields, takes_sampling, wanted_effort
 from providers.wire.openai_chat.tools import choice_of, functions_of, is_strict, narrowed
+from providers.wire.remembered import encoded
 from providers.wire.request import MessagesRequest
 
 MAX_STOPS = 4
@@ -45,7 +46,8 @@ def body_of(request: MessagesRequest, *, target: Target, model: Model, max_token
     system = PARAGRAPH.join(text for text in (system_text(request), instruction, choice) if text)
     body: dict[str, Any] = {"model": target.actual_model}
     if functions:
-        body["tools"] = marks.functions(request, functions)
+        marked = marks.functions(request, functions)
+        body["tools"] = encoded(functions) if marked is functions else marked
         if quirks.tool_choice:
             body |= choice_of(request, {function["function"]["name"] for function in functions}, quirks)
         if quirks.streams_calls and request.stream:

@@ -4,6 +4,7 @@ Only fields named here are sent. `store` is always false: nothing of a customer'
 stays at the provider.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ from providers.wire.openai_responses.items import ItemWriter
 from providers.wire.openai_responses.quirks import ResponsesQuirks, responses_quirks_of
 from providers.wire.openai_responses.reasoning import is_reasoning_model, reasoning_fields
 from providers.wire.openai_responses.search import provider_tool, search_tool
+from providers.wire.remembered import encoded
 from providers.wire.request import MessagesRequest
 
 PATH = "/responses"
@@ -82,15 +84,12 @@ def _tools(
     """`tools` and what goes with them. `strict` is always told: where it is missing, the provider
     takes every optional property for a required one."""
     functions = [chat["function"] for chat in (functions_of(request, turns, quirks) if model.tools else [])]
-    tools: list[dict[str, Any]] = [
-        {"type": "function", **function, "strict": function.get("strict", False)} for function in functions
-    ]
     declared = search_tool(request) if own.search else None
-    if declared is not None:
-        tools.append(provider_tool(declared, own))
-    if not tools:
+    if not functions and declared is None:
         return {}
-    fields: dict[str, Any] = {"tools": tools}
+    fields: dict[str, Any] = {"tools": encoded(functions, _always_strict_or_not)}
+    if declared is not None:
+        fields["tools"] = [*_always_strict_or_not(functions), provider_tool(declared, own)]
     fields |= _choice(request, {function["name"] for function in functions}, declared, quirks, own)
     if declared is not None:
         uses = declared.get("max_uses")
@@ -99,6 +98,10 @@ def _tools(
         if own.tells_sources:
             fields["include"] = [SOURCES]
     return fields
+
+
+def _always_strict_or_not(functions: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"type": "function", **function, "strict": function.get("strict", False)} for function in functions]
 
 
 def _choice(

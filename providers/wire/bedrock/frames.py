@@ -26,6 +26,8 @@ FIXED_SIZES = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
 """Bytes of a header's value by its type; types 6 (bytes) and 7 (text) have their own length."""
 TEXT = 7
 _prelude, _checksum = PRELUDE.unpack_from, CHECKSUM.unpack_from
+_next = Struct("!IIII").unpack_from
+"""A frame's checksum, and the next one's prelude."""
 
 
 class BrokenFrame(ProvidersError):
@@ -73,23 +75,11 @@ class FrameReader:
             return []
         buffer = data if self._size == len(data) else b"".join(self._pieces)
         frames: list[Frames] = []
-        payloads: list[bytes] = []
         start, size = 0, len(buffer)
         self._wanted = HEAD_SIZE
-        known = self._told
         while size - start >= HEAD_SIZE:
             total, headers, checksum = _prelude(buffer, start)
             begin, tail = start + HEAD_SIZE + headers, start + total - TAIL_SIZE
-            if (
-                headers == len(known)
-                and begin <= tail <= size - TAIL_SIZE
-                and buffer.startswith(known, start + HEAD_SIZE)
-                and frames
-                and crc32(buffer[start:tail]) == _checksum(buffer, tail)[0]
-            ):
-                payloads.append(buffer[begin:tail])
-                start = tail + TAIL_SIZE
-                continue
             if headers > MAX_HEADERS or not HEAD_SIZE + headers + TAIL_SIZE <= total <= MAX_FRAME:
                 raise BrokenFrame("A frame has an impossible length.")
             end = start + total
@@ -102,15 +92,36 @@ class FrameReader:
             if crc32(buffer[start:tail]) != _checksum(buffer, tail)[0]:
                 raise BrokenFrame("A frame does not fit its checksum.")
             told = buffer[start + HEAD_SIZE : begin]
-            if told != known:
-                self._told = known = told
-                self._head = _head(told)
-            payloads = [buffer[begin:tail]]
-            frames.append((self._head, payloads))
-            start = end
+            if told != self._told:
+                self._told, self._head = told, _head(told)
+            if not frames or frames[-1][0] is not self._head:
+                frames.append((self._head, []))
+            payloads = frames[-1][1]
+            payloads.append(buffer[begin:tail])
+            start = _take_alike(buffer, end, told, payloads)
         self._pieces = [buffer[start:]] if start < size else []
         self._size = size - start
         return frames
+
+
+def _take_alike(buffer: bytes, start: int, told: bytes, payloads: list[bytes]) -> int:
+    """Add the payloads of the whole frames at `start` whose headers are `told` too; where they end. Nearly all frames
+    go this way, which looks at each checksum together with the next frame's lengths, and leaves the last frame."""
+    last = len(buffer) - TAIL_SIZE - HEAD_SIZE
+    if start > last:
+        return start
+    before = HEAD_SIZE + len(told)
+    total, headers, _ = _prelude(buffer, start)
+    while headers == len(told):
+        tail = start + total - TAIL_SIZE
+        if not (start + before <= tail <= last and buffer.startswith(told, start + HEAD_SIZE)):
+            break
+        checksum, total, headers, _ = _next(buffer, tail)
+        if crc32(buffer[start:tail]) != checksum:
+            break
+        payloads.append(buffer[start + before : tail])
+        start = tail + TAIL_SIZE
+    return start
 
 
 def _head(data: bytes) -> Head:

@@ -1,7 +1,7 @@
 """HTTP/1.1 as uvicorn speaks it, with fewer system calls.
 
-uvicorn hands an answer's head and its body to the socket one by one, and uvloop sends each at once. Here
-what is written within one turn of the event loop leaves together: a whole answer in one packet.
+uvicorn hands an answer's head and its body to the socket one by one, and uvloop sends each at once. Here a head waits
+for what else is written within the same turn of the event loop: a whole answer leaves in one packet.
 """
 
 import asyncio
@@ -9,12 +9,14 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+HEAD = b"HTTP/"
 MOST_PIECES = 8
 """More in one turn is a stream that is there faster than it is sent: its writer is to feel the transport's brakes."""
 
 
 class TurnWrites:
-    """A transport that keeps what is written until the loop's turn ends. Everything else is the transport's own."""
+    """A transport that keeps an answer's head, and what is written after it, until the loop's turn ends. Everything
+    else is the transport's own."""
 
     __slots__ = ("_call_soon", "_pieces", "_transport")
 
@@ -25,6 +27,9 @@ class TurnWrites:
 
     def write(self, data: bytes) -> None:
         if not self._pieces:
+            if not data.startswith(HEAD):
+                self._transport.write(data)
+                return
             self._call_soon(self._flush)
         self._pieces.append(data)
         if len(self._pieces) == MOST_PIECES:

@@ -30,6 +30,8 @@ from tests.fakes.brain import saying
 from tests.gateway.conftest import world
 from tests.world import World
 
+pytestmark = pytest.mark.one_database
+
 __all__ = ["world"]
 
 BLOCK = re.compile(

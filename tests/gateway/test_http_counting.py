@@ -21,6 +21,8 @@ from tests.fakes.server import FakeProvider
 from tests.processes import NewDatabase
 from tests.world import World
 
+pytestmark = pytest.mark.one_database
+
 CONFIG = """
 [[providers]]
 name = "{name}"

@@ -14,6 +14,8 @@ from tests.fakes.google import VertexClaudeFront, VertexFront, fake_gemini
 from tests.fakes.server import FakeProvider
 from tests.world import PRICES, World
 
+pytestmark = pytest.mark.one_database
+
 CONFIG = """
 [[providers]]
 name = "{name}"

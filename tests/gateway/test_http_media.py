@@ -11,6 +11,8 @@ from tests.fakes.pages import Pages, png
 from tests.processes import NewDatabase
 from tests.world import World
 
+pytestmark = pytest.mark.one_database
+
 
 def asking(url: str, model: str = "openai-model") -> dict[str, Any]:
     look = {"type": "image", "source": {"type": "url", "url": url}}

@@ -16,6 +16,8 @@ from tests.fakes.search import KEY, FakeEngine, Page, fake_engine
 from tests.processes import NewDatabase
 from tests.world import PRICES, World
 
+pytestmark = pytest.mark.one_database
+
 SEARCH = {"type": "web_search_20250305", "name": "web_search", "max_uses": 3}
 PER_SEARCH = 10_000_000
 """Nano-USD a search of the models here."""

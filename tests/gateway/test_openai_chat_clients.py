@@ -14,6 +14,8 @@ from tests.fakes.brain import InOrder, always
 from tests.gateway.openai_clients import TARGETS, Place, place
 from tests.world import PRICES, World
 
+pytestmark = pytest.mark.one_database
+
 PIXEL = "data:image/png;base64,iVBORw0KGgo="
 WEATHER: Any = {
     "type": "function",

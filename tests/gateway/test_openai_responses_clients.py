@@ -16,6 +16,8 @@ from tests.fakes.brain import InOrder, always
 from tests.gateway.openai_clients import TARGETS, Place, place
 from tests.world import PRICES, World
 
+pytestmark = pytest.mark.one_database
+
 EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 WEATHER: Any = {
     "type": "function",

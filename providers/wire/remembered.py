@@ -21,10 +21,11 @@ def encoded(functions: Functions, form: Callable[[Functions], Any] = list) -> Ra
     known = _made.get(key)
     if known is not None:
         return known[1]
-    raw = msgspec.json.encode(form(functions))
-    if len(raw) <= LARGEST:
+    json = msgspec.json.encode(form(functions))
+    raw = Raw(json)
+    if len(json) <= LARGEST:
         if len(_made) >= MOST:
             _made.clear()
         # The functions are kept too: as long as they are, nothing else has their identity.
-        _made[key] = functions, Raw(raw)
-    return Raw(raw)
+        _made[key] = functions, raw
+    return raw

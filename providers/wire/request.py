@@ -4,6 +4,7 @@ The list of fields is open: what we do not know survives, byte for byte, until a
 that cannot carry it drops it (architecture 3.3). Known fields are decoded on first use.
 """
 
+import contextlib
 import functools
 import re
 import threading
@@ -22,6 +23,8 @@ MOST_KEY = 64
 """Characters of a field's name that is remembered."""
 THINKING_BLOCKS = frozenset({"thinking", "redacted_thinking"})
 MEDIA_BLOCKS = frozenset({"image", "document"})
+MOST_LEVELS = 4
+"""Of blocks inside blocks that are decoded: an image in a document in the result of a tool is three deep."""
 
 
 class Block(msgspec.Struct):
@@ -419,19 +422,21 @@ class MessagesRequest:
         return b"".join(parts)  # one copy: the encoder's growing buffer makes several
 
 
-def _add_types(content: Raw, types: set[str]) -> None:
+def _add_types(content: Raw, types: set[str], levels: int = MOST_LEVELS) -> None:
     """The types of the blocks in a block's `content`, at any depth; of a text there are none."""
     if memoryview(content)[0] == ord(b'"'):
         return
-    try:
-        inner = _inner.decode(content)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):  # no blocks, or not only
+    inner: _Inner | list[_Inner] | None = None
+    if levels:  # each reads again what the one around it has skipped
+        with contextlib.suppress(msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+            inner = _inner.decode(content)
+    if inner is None:  # no blocks, or not only, or deeper than anything honest
         types.update(name.decode("utf-8", "replace") for name in _TYPE.findall(bytes(content)))
         return
     for block in inner if isinstance(inner, list) else (inner,):
         types.add(block.type)
         if block.content is not UNSET:
-            _add_types(block.content, types)
+            _add_types(block.content, types, levels - 1)
 
 
 @functools.lru_cache(maxsize=256)

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import msgspec
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from providers.errors import InvalidRequest
+from providers.wire import request as module
 from providers.wire.request import MessagesRequest
 
 GOOD: dict[str, Any] = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}
@@ -195,3 +197,16 @@ def test_the_declared_tools_follow_the_field():
     without = request.with_fields(tools=None)
     assert (without.tools, without.raw("tools"), without.has("tools")) == ([], b"", False)
     assert [tool.name for tool in request.with_fields(max_tokens=2).tools] == ["t"]
+
+
+def test_blocks_nested_for_spite_cost_one_look():
+    """A body of 8 MB in blocks 200 deep: decoding each level anew would read it 200 times."""
+    text = '"' + "x" * 8_000_000 + '"'
+    content = f'[{{"type":"image","content":{text}}}]'
+    for _ in range(200):
+        content = f'[{{"type":"tool_result","content":{content}}}]'
+    body = b'{"model":"a","max_tokens":1,"messages":[{"role":"user","content":%b}]}' % content.encode()
+    request = MessagesRequest.parse(body)
+    with mock.patch.object(module, "_inner", wraps=module._inner) as decoder:
+        assert request.block_types == {"tool_result", "image"}
+    assert decoder.decode.call_count <= module.MOST_LEVELS

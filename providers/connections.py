@@ -18,6 +18,16 @@ class Handler(ResponseHandler):
             super().resume_reading(resume_parser)
 
 
+def in_one_piece(content: aiohttp.StreamReader) -> None:
+    """Put together what has arrived and was not read yet: aiohttp hands it over piece by piece, in some 20 steps each,
+    and a stream has a piece for each of its events or few."""
+    pieces = content._buffer
+    if len(pieces) > 1:
+        whole = b"".join(pieces)
+        pieces.clear()
+        pieces.append(whole)
+
+
 class Connector(aiohttp.TCPConnector):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)

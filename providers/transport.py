@@ -18,7 +18,7 @@ from yarl import URL
 
 from providers import aws
 from providers.addresses import ForbiddenAddress, public_socket
-from providers.connections import Connector
+from providers.connections import Connector, in_one_piece
 from providers.demo import DemoUpstream
 from providers.errors import ProvidersError, UpstreamError
 from providers.google_tokens import GoogleTokens, is_service_account
@@ -333,6 +333,7 @@ class _HttpResponse:
                 self._waiting_since = began = now()
                 if waited < CLOSE_SECONDS and self._streamed:
                     await asyncio.sleep(GATHER_SECONDS)
+                    in_one_piece(content)
                 data = await content.readany()
                 self._waiting_since = None
                 if not data:

@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -167,8 +167,11 @@ def served(way: Way, upstream_url: str) -> str:
 
 
 @contextmanager
-def running(module: str, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
-    process = spawn([sys.executable, "-m", module, *arguments], output=sys.stderr.fileno(), cwd=PROJECT)
+def running(
+    module: str, *arguments: str, environment: Mapping[str, str] | None = None
+) -> Iterator["subprocess.Popen[bytes]"]:
+    command = [sys.executable, "-m", module, *arguments]
+    process = spawn(command, output=sys.stderr.fileno(), cwd=PROJECT, environment=environment)
     try:
         _await_port(int(arguments[0]))
         yield process

@@ -116,13 +116,14 @@ def refused(sql: str, *params: object) -> bool:
 
 
 def copied(table: str, **changed: str) -> str:
-    """An INSERT of a copy of some row, with other values where `changed` names SQL for them."""
+    """An INSERT of a copy of the first row, with other values where `changed` names SQL for them."""
     with connection.cursor() as cursor:
         columns = [column.name for column in connection.introspection.get_table_description(cursor, table)]
+        first = connection.introspection.get_primary_key_column(cursor, table)
     columns = [column for column in columns if column != "id" or column in changed]
     values = [changed.get(column, f'"{column}"') for column in columns]
     quoted = ", ".join(f'"{column}"' for column in columns)
-    return f"INSERT INTO {table} ({quoted}) SELECT {', '.join(values)} FROM {table} LIMIT 1"
+    return f"INSERT INTO {table} ({quoted}) SELECT {', '.join(values)} FROM {table} ORDER BY {first} LIMIT 1"
 
 
 def transfer(**changed: str) -> Callable[[], str]:

@@ -129,8 +129,9 @@ class Transport:
 
     def _session(self) -> tuple[aiohttp.ClientSession, Watch]:
         loop = asyncio.get_running_loop()
-        if self._latest is not None and self._latest[0] is loop:
-            return self._latest[1]
+        latest = self._latest  # once: loops of other threads change it
+        if latest is not None and latest[0] is loop:
+            return latest[1]
         pair = self._sessions.get(loop)
         if pair is None:
             pair = self._sessions[loop] = (_new_session(allow_private=self._allow_private), Watch())

@@ -2,7 +2,7 @@
 
 aiohttp 3.14 resumes reading after each piece that is taken from a stream's buffer, whether reading was paused or not:
 the parser is run without data and the transport told to go on. That was a sixth of the time of a streamed request
-(docs/performance.md). Here what was not paused is not resumed.
+(decision 0007). Here what was not paused is not resumed.
 """
 
 import functools

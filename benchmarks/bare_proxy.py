@@ -57,14 +57,14 @@ class BareProxy:
                 return
 
 
-def main() -> None:
-    port, upstream = int(sys.argv[1]), sys.argv[2]
+def serve(app: Callable[..., Any], port: int, *, http: str = "httptools") -> None:
+    """Run `app` as CCM runs."""
     uvicorn.run(
-        BareProxy(upstream),
+        app,
         host="127.0.0.1",
         port=port,
         loop="uvloop",
-        http="httptools",
+        http=http,
         ws="none",
         lifespan="on",
         access_log=False,
@@ -72,6 +72,10 @@ def main() -> None:
         server_header=False,
         timeout_keep_alive=120,
     )
+
+
+def main() -> None:
+    serve(BareProxy(sys.argv[2]), int(sys.argv[1]))
 
 
 if __name__ == "__main__":

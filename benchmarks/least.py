@@ -8,19 +8,21 @@ import hashlib
 import hmac
 import os
 import sys
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import msgspec
-import uvicorn
+
+from benchmarks import bare_proxy
+from benchmarks.bare_proxy import Receive, Send
+from credits.types import HoldRequest, MeterReading, PriceSnapshot, RequestFacts, SettleRequest
 
 if TYPE_CHECKING:
     from credits.writer import LedgerWriter
 
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 ROUNDS, SECONDS = 6, 2.0
+PRICE = PriceSnapshot(1000, 5000, 100, 1250, 2000)
 SCENARIOS = ("small", "large")
 KEPT_HERE = {b"host", b"content-length", b"connection", b"transfer-encoding", b"accept-encoding", b"x-api-key"}
 
@@ -49,7 +51,9 @@ class Least:
 
     def __init__(self, upstream: str) -> None:
         from accounts.models import ApiKey
+        from gateway.exchange import new_request_id
 
+        self._new_id = new_request_id
         self._url = f"{upstream}/v1/messages"
         key = ApiKey.objects.get()
         self._key, self._organization = key.pk, key.organization_id
@@ -66,13 +70,10 @@ class Least:
         await self._serve(dict(scope["headers"]), b"".join((*pieces, message["body"])), send)
 
     async def _serve(self, headers: dict[bytes, bytes], body: bytes, send: Send) -> None:
-        from credits.types import HoldRequest, MeterReading, PriceSnapshot, RequestFacts, SettleRequest
-        from gateway.exchange import new_request_id
-
         assert self._session is not None
         assert self._writer is not None
         hmac.new(b"pepper", headers[b"x-api-key"], hashlib.sha256).digest()
-        asked, request_id, price = _asked.decode(body), new_request_id(), PriceSnapshot(1000, 5000, 100, 1250, 2000)
+        asked, request_id, price = _asked.decode(body), self._new_id(), PRICE
         await self._writer.hold(
             HoldRequest(request_id, self._organization, self._key, "m", price, len(body) // 3, asked.max_tokens)
         )
@@ -110,19 +111,7 @@ def serve(port: int, upstream: str) -> None:
 
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ccm_site.settings")
     django.setup()
-    uvicorn.run(
-        Least(upstream),
-        host="127.0.0.1",
-        port=port,
-        loop="uvloop",
-        http="ccm_site.protocol:Protocol",
-        ws="none",
-        lifespan="on",
-        access_log=False,
-        log_level="warning",
-        server_header=False,
-        timeout_keep_alive=120,
-    )
+    bare_proxy.serve(Least(upstream), port, http="ccm_site.protocol:Protocol")
 
 
 def compare() -> None:

@@ -7,9 +7,13 @@ import functools
 import re
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING
 
-from providers.types import Catalogue, Model
+from providers.types import Catalogue, Model, Profile
+
+if TYPE_CHECKING:
+    from gateway.routing.router import Choice
+    from gateway.routing.types import Signals
 
 MAX_NAME = 256
 _ONE_MILLION = "[1m]"
@@ -77,7 +81,7 @@ class Names:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self.models = {name: model for name, model in catalogue.models.items() if model.targets or model.own_targets}
-        self.choices: dict[Any, Any] = {}
+        self.choices: dict[tuple[Signals, str, Profile], Choice] = {}
         """What `router.choose` has decided on this catalogue."""
         self._any_case: dict[str, Model] = {}
         self._undated: dict[str, tuple[str, Model]] = {}

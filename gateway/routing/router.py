@@ -6,7 +6,6 @@ rule that chooses wins; the trail keeps every answer.
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import cast
 
 from msgspec import Struct
 
@@ -96,7 +95,7 @@ def choose(
     # Only the long_context rule looks at the tokens; what else there is to see, a session's requests have in common.
     is_remembered = not profile.long_context and len(asked) <= MAX_NAME
     if is_remembered and (known := names.choices.get(key)) is not None:
-        return cast(Choice, known)
+        return known
     case = _Case(found, asked, tokens, merge_profiles(profile), names, counted=counted)
     chosen, model = _apply(case)
     choice = Choice(chosen, model, tuple(case.trail), tuple(dict.fromkeys(case.warnings)))

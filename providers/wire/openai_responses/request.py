@@ -87,9 +87,11 @@ def _tools(
     declared = search_tool(request) if own.search else None
     if not functions and declared is None:
         return {}
-    fields: dict[str, Any] = {"tools": encoded(functions, _always_strict_or_not)}
-    if declared is not None:
-        fields["tools"] = [*_always_strict_or_not(functions), provider_tool(declared, own)]
+    fields: dict[str, Any] = {
+        "tools": encoded(functions, _always_strict_or_not)
+        if declared is None
+        else [*_always_strict_or_not(functions), provider_tool(declared, own)]
+    }
     fields |= _choice(request, {function["name"] for function in functions}, declared, quirks, own)
     if declared is not None:
         uses = declared.get("max_uses")

@@ -72,7 +72,7 @@ class Toolset:
 
 
 class Kept:
-    """The toolsets seen last. They are found by their length and then compared, which takes a third of the time of
+    """The newest toolsets. They are found by their length and then compared, which takes a third of the time of
     hashing them."""
 
     def __init__(self, most_bytes: int = MOST_KEPT_BYTES) -> None:

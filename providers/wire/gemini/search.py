@@ -11,8 +11,8 @@ from typing import Any
 
 from providers.wire.gemini.chunks import Grounding, GroundingSupport, Web
 from providers.wire.request import MessagesRequest
+from providers.wire.toolset import WEB_SEARCH
 
-SEARCH_TYPE = "web_search"
 MOST_CITED = 150
 """Characters of the cited text in a citation, as at Anthropic."""
 
@@ -51,7 +51,7 @@ class WebSearch:
 def web_search_of(request: MessagesRequest) -> WebSearch | None:
     if not request.toolset.searches_web:
         return None
-    told = next(t for t in request.value("tools") if str(t.get("type") or "").startswith(SEARCH_TYPE))
+    told = next(t for t in request.value("tools") if str(t.get("type") or "").startswith(WEB_SEARCH))
     where = told.get("user_location")
     places = [where.get(name) for name in ("city", "region", "country")] if isinstance(where, dict) else []
     return WebSearch(

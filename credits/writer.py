@@ -42,8 +42,8 @@ log = structlog.get_logger("ccm.ledger")
 CAPACITY = 10_000
 LARGEST_BATCH = 512
 GATHER_SECONDS = 0.004
-"""How long a batch waits for company when the one before it had some: a commit costs more than
-what is in it. When idle nothing waits."""
+"""How long a batch waits at most until as many operations are there as the batches before it had: a
+commit costs more than what is in it. When idle nothing waits."""
 
 RETRY_DELAYS = (0.0, 0.05, 0.25)
 """Seconds before each try of a batch that the database did not answer."""
@@ -82,12 +82,15 @@ class LedgerWriter:
         self._queue: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._closing = False
+        self._enough: int | None = None
+        """How many queued operations the thread waits for, while it waits for company; `_complete` tells it."""
+        self._complete = threading.Event()
         self._thread: threading.Thread | None = None
         self._checkpoints: dict[str, Checkpoint] = {}
         # Touched by the thread alone:
         self._unfinished: set[str] = set()
         self._renew_at = 0.0
-        self._busy = False
+        self._expected = 1
 
     # For callers
 
@@ -188,6 +191,9 @@ class LedgerWriter:
             if bounded and self._queue.qsize() >= self._capacity:
                 raise LedgerBusy(f"{self._capacity} operations are waiting")
             self._queue.put(ticket)
+            if self._enough is not None and self._queue.qsize() >= self._enough:
+                self._enough = None
+                self._complete.set()
 
     def _void(self, request_id: str) -> None:
         """End a hold that nobody waits for. A writer that is closed leaves it to the sweeper."""
@@ -218,8 +224,7 @@ class LedgerWriter:
         tickets: list[Ticket] = []
         try:
             ticket = self._queue.get(timeout=self._lease / 3)
-            if self._busy:
-                time.sleep(GATHER_SECONDS)
+            self._wait_for_company()
             while True:
                 if ticket is not None:
                     tickets.append(ticket)
@@ -228,8 +233,21 @@ class LedgerWriter:
                 ticket = self._queue.get_nowait()
         except queue.Empty:
             pass
-        self._busy = len(tickets) > 1
+        # Slowly forgotten: a batch that came apart once is to come together again.
+        self._expected = max(len(tickets), self._expected - 1 - self._expected // 8)
         return tickets
+
+    def _wait_for_company(self) -> None:
+        """With one operation taken, until as many are there as are to be expected, at most GATHER_SECONDS.
+        Woken by the last of them: under load each millisecond of this is one in which nothing is done."""
+        others = self._expected - 1
+        with self._lock:
+            if self._queue.qsize() >= others or self._closing:
+                return
+            self._complete.clear()
+            self._enough = others
+        self._complete.wait(GATHER_SECONDS)
+        self._enough = None
 
     def _serve(self, tickets: list[Ticket]) -> None:
         wanted = [ticket for ticket in tickets if not (ticket.abandoned and isinstance(ticket.operation, HoldOp))]

@@ -1,10 +1,12 @@
 """The writer, as its callers meet it."""
 
 import asyncio
+import threading
 
 import pytest
 from msgspec.structs import replace
 
+from credits.batch import SettleOp
 from credits.errors import (
     HoldClosed,
     HoldConflict,
@@ -18,7 +20,7 @@ from credits.errors import (
 from credits.models import CreditLot, Hold, Transfer, UsageRecord, Wallet
 from credits.models import PriceSnapshot as StoredPrice
 from credits.types import MeterReading, Nanos, PriceSnapshot, PriceTier, Settlement, SettleRequest, UsageSource
-from credits.writer import LedgerWriter
+from credits.writer import LedgerWriter, Ticket
 from tests.credits.support import (
     FACTS,
     FLAT,
@@ -309,6 +311,33 @@ async def test_many_callers_share_their_commits(tenant: Tenant, ledger_writer: L
     wallet = await in_thread(lambda: tenant.wallet)
     assert (wallet.posted, wallet.held) == (10 * USD - 500 * TOKEN, 0)
     await in_thread(assert_reconciled)
+
+
+@pytest.mark.parametrize(("before", "told"), [(1, []), (3, [False, True]), (2, [True, True])])
+def test_a_batch_waits_for_as_many_as_the_one_before_it_had_and_is_woken_by_the_last(
+    monkeypatch, before: int, told: list[bool]
+):
+    writer = LedgerWriter(lease_seconds=30)
+    monkeypatch.setattr(writer, "_thread", threading.current_thread())  # what is queued stays there
+    seen: list[bool] = []
+
+    def queue() -> None:
+        writer._enqueue(Ticket(SettleOp(settlement("req_x", 1))))
+
+    class Company(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            for _ in range(2):
+                queue()
+                seen.append(self.is_set())
+            return True
+
+    for _ in range(before):
+        queue()
+    assert len(writer._take()) == before
+    writer._complete = Company()
+    queue()
+    assert len(writer._take()) == 1 + len(told)
+    assert seen == told
 
 
 @pytest.mark.asyncio

@@ -20,8 +20,10 @@ from credits.types import HoldRequest, MeterReading, PriceSnapshot, RequestFacts
 
 if TYPE_CHECKING:
     from credits.writer import LedgerWriter
+    from providers.connections import Connector
 
 ROUNDS, SECONDS = 6, 2.0
+WITHIN = aiohttp.ClientTimeout(total=None)
 PRICE = PriceSnapshot(1000, 5000, 100, 1250, 2000)
 SCENARIOS = ("small", "large")
 KEPT_HERE = {b"host", b"content-length", b"connection", b"transfer-encoding", b"accept-encoding", b"x-api-key"}
@@ -57,7 +59,7 @@ class Least:
         self._url = f"{upstream}/v1/messages"
         key = ApiKey.objects.get()
         self._key, self._organization = key.pk, key.organization_id
-        self._session: aiohttp.ClientSession | None = None
+        self._connector: Connector | None = None
         self._writer: LedgerWriter | None = None
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -70,16 +72,16 @@ class Least:
         await self._serve(dict(scope["headers"]), b"".join((*pieces, message["body"])), send)
 
     async def _serve(self, headers: dict[bytes, bytes], body: bytes, send: Send) -> None:
-        assert self._session is not None
+        assert self._connector is not None
         assert self._writer is not None
         hmac.new(b"pepper", headers[b"x-api-key"], hashlib.sha256).digest()
         asked, request_id, price = _asked.decode(body), self._new_id(), PRICE
         await self._writer.hold(
             HoldRequest(request_id, self._organization, self._key, "m", price, len(body) // 3, asked.max_tokens)
         )
-        passed = [(k.decode(), v.decode()) for k, v in headers.items() if k not in KEPT_HERE]
-        async with self._session.post(self._url, data=body, headers=passed) as response:
-            answer = await response.read()
+        passed = {k.decode(): v.decode() for k, v in headers.items() if k not in KEPT_HERE}
+        response = await self._connector.post(self._url, headers=passed, body=body, within=WITHIN)
+        answer = await response.content.read()
         told = _answered.decode(answer).usage
         reading = MeterReading(input=told.input_tokens, output=told.output_tokens)
         await self._writer.settle(SettleRequest(request_id, reading, price, RequestFacts(provider="p")))
@@ -95,14 +97,14 @@ class Least:
 
         await receive()
         give_back_freed()
-        self._session = aiohttp.ClientSession(connector=Connector(limit=0, keepalive_timeout=60), auto_decompress=False)
+        self._connector = Connector(limit=0, keepalive_timeout=60)
         self._writer = LedgerWriter()
         self._writer.start()
         settle_down()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self._writer.close()
-        await self._session.close()
+        await self._connector.close()
         await send({"type": "lifespan.shutdown.complete"})
 
 

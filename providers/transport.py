@@ -11,7 +11,7 @@ import functools
 import weakref
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import aiohttp
 from yarl import URL
@@ -103,47 +103,47 @@ class Transport:
     def __init__(self, *, allow_private: bool, allow_private_media: bool = False) -> None:
         self._allow_private = allow_private
         self.allow_private_media = allow_private_media
-        self._sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[aiohttp.ClientSession, Watch]] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._calling: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Calling] = weakref.WeakKeyDictionary()
         self._public: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = (
             weakref.WeakKeyDictionary()
         )
-        self._latest: tuple[asyncio.AbstractEventLoop, tuple[aiohttp.ClientSession, Watch]] | None = None
+        self._latest: tuple[asyncio.AbstractEventLoop, _Calling] | None = None
         self._demo = DemoUpstream()
         self._google = GoogleTokens()
 
     async def start(self) -> None:
         """Make this event loop's session now rather than on first use."""
-        self._session()
+        self._here()
 
     async def close(self) -> None:
         """Close this event loop's session and its connections."""
-        pair = self._sessions.pop(asyncio.get_running_loop(), None)
+        calling = self._calling.pop(asyncio.get_running_loop(), None)
         self._latest = None
-        if pair is not None:
-            await pair[0].close()
+        if calling is not None:
+            await calling.session.close()
         public = self._public.pop(asyncio.get_running_loop(), None)
         if public is not None:
             await public.close()
 
-    def _session(self) -> tuple[aiohttp.ClientSession, Watch]:
+    def _here(self) -> "_Calling":
         loop = asyncio.get_running_loop()
         latest = self._latest  # once: loops of other threads change it
         if latest is not None and latest[0] is loop:
             return latest[1]
-        pair = self._sessions.get(loop)
-        if pair is None:
-            pair = self._sessions[loop] = (_new_session(allow_private=self._allow_private), Watch())
-        self._latest = (loop, pair)
-        return pair
+        calling = self._calling.get(loop)
+        if calling is None:
+            connector = _connector(allow_private=self._allow_private)
+            calling = self._calling[loop] = _Calling(connector, _session(connector), Watch())
+        self._latest = (loop, calling)
+        return calling
 
     def _public_session(self) -> aiohttp.ClientSession:
         """This event loop's session for addresses that customers give."""
         loop = asyncio.get_running_loop()
         session = self._public.get(loop)
         if session is None:
-            session = self._public[loop] = _new_session(allow_private=self.allow_private_media, decompress=False)
+            connector = _connector(allow_private=self.allow_private_media)
+            session = self._public[loop] = _session(connector, decompress=False)
         return session
 
     async def open(
@@ -160,7 +160,7 @@ class Transport:
         if target.kind == DEMO:
             return await self._demo.open(request, target=target)
         timeouts = target.timeouts
-        session, watch = self._session()
+        connector, session, watch = self._here()
         auth = _auth(target)
         started = asyncio.get_running_loop().time()
         try:
@@ -169,13 +169,8 @@ class Transport:
                 headers = _headers(request, auth, credential, token)
                 if credential is not None and auth == "aws":
                     headers |= await aws.authorization(request.url, headers, request.body, credential.secret)
-                response = await session.request(
-                    "POST",
-                    _url(request.url),
-                    data=request.body,
-                    headers=headers,
-                    allow_redirects=False,
-                    timeout=_client_timeout(timeouts.connect),
+                response = await connector.post(
+                    request.url, headers=headers, body=request.body, within=_client_timeout(timeouts.connect)
                 )
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise UpstreamError(_open_failure(error, target, streamed=messages.stream)) from error
@@ -188,7 +183,7 @@ class Transport:
         """Make `call` and read its answer whole: status and body. Redirects are answers. A connection
         that was closed under it is tried once more. Raises FetchFailed: no answer within `seconds`,
         or one of more than `limit` bytes."""
-        fetched = await self._fetched(self._session()[0], call, seconds, limit)
+        fetched = await self._fetched(self._here().session, call, seconds, limit)
         return fetched.status, fetched.body
 
     async def fetch_public(self, call: Call, *, seconds: float, limit: int) -> Fetched:
@@ -219,15 +214,28 @@ class Transport:
         return await self._google.token(session, credential, target)
 
 
-def _new_session(*, allow_private: bool, decompress: bool = True) -> aiohttp.ClientSession:
+class _Calling(NamedTuple):
+    """What one event loop calls providers with; the session, for small calls beside the wires, has the connector."""
+
+    connector: Connector
+    session: aiohttp.ClientSession
+    watch: Watch
+
+
+def _connector(*, allow_private: bool) -> Connector:
+    return Connector(
+        read_bufsize=READ_BUFFER_BYTES,
+        limit=0,
+        keepalive_timeout=KEEP_ALIVE_SECONDS,
+        ttl_dns_cache=30,
+        socket_factory=None if allow_private else public_socket,
+    )
+
+
+def _session(connector: Connector, *, decompress: bool = True) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         auto_decompress=decompress,
-        connector=Connector(
-            limit=0,
-            keepalive_timeout=KEEP_ALIVE_SECONDS,
-            ttl_dns_cache=30,
-            socket_factory=None if allow_private else public_socket,
-        ),
+        connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
         read_bufsize=READ_BUFFER_BYTES,
@@ -252,12 +260,6 @@ async def _fetch(session: aiohttp.ClientSession, call: Call, seconds: float, lim
                 response.close()
                 raise FetchFailed(f"an answer of more than {limit} bytes")
         return Fetched(response.status, response.headers.get("location", ""), bytes(body))
-
-
-@functools.lru_cache(maxsize=1024)
-def _url(text: str) -> URL:
-    # What is escaped stays escaped: signatures cover the path as it is sent.
-    return URL(text, encoded="%" in text)
 
 
 @functools.lru_cache(maxsize=64)

@@ -234,7 +234,7 @@ async def test_a_redirect_into_a_private_network_is_refused(pages: Pages, monkey
             return socket.socket(family=address[0], type=address[1], proto=address[2])
 
         monkeypatch.setattr(transport, "public_socket", only_the_first)
-        monkeypatch.setattr(transport, "_new_session", _with_checks(transport._new_session))
+        monkeypatch.setattr(transport, "_connector", _with_checks(transport._connector))
         told = await reason(MediaFetcher(private), asking(image(pages.url("/go"))))
         await private.close()
         assert "private network" in told
@@ -242,8 +242,8 @@ async def test_a_redirect_into_a_private_network_is_refused(pages: Pages, monkey
         assert inside.asked == []
 
 
-def _with_checks(new_session: Any) -> Any:
-    return lambda **options: new_session(**options | {"allow_private": False})
+def _with_checks(connector: Any) -> Any:
+    return lambda **options: connector(**options | {"allow_private": False})
 
 
 @pytest.mark.asyncio

@@ -7,6 +7,7 @@ message_stop (translation.md 2.2).
 """
 
 import re
+from collections.abc import Sequence
 
 import msgspec
 from msgspec import Raw
@@ -51,7 +52,7 @@ class _Delta(msgspec.Struct, gc=False):
     thinking: str = ""
 
 
-class _BlockDelta(msgspec.Struct, gc=False):
+class BlockDelta(msgspec.Struct, gc=False):
     delta: _Delta
 
 
@@ -71,8 +72,8 @@ class _Typed(msgspec.Struct):
 
 _message_start = msgspec.json.Decoder(_MessageStart)
 _block_start = msgspec.json.Decoder(_BlockStart)
-_block_delta = msgspec.json.Decoder(_BlockDelta)
-_block_deltas = msgspec.json.Decoder(list[_BlockDelta])
+_block_delta = msgspec.json.Decoder(BlockDelta)
+_block_deltas = msgspec.json.Decoder(list[BlockDelta])
 _message_delta = msgspec.json.Decoder(_MessageDelta)
 _typed = msgspec.json.Decoder(_Typed)
 _fields = msgspec.json.Decoder(dict[str, Raw])
@@ -167,7 +168,7 @@ class AnthropicStreamDecoder:
             told = _block_deltas.decode(b"[%b]" % events[DELTA_SIZE:-2].replace(NEXT_DELTA, b","))
         except UNREADABLE:
             return False
-        self.output_chars += _chars(told)
+        self.output_chars += chars_of(told)
         return True
 
     def _events(self, events: bytes) -> bytes:
@@ -198,7 +199,7 @@ class AnthropicStreamDecoder:
             told = _block_deltas.decode(b"[" + b",".join(deltas) + b"]")
         except UNREADABLE:
             told = list(filter(None, map(_delta_of, deltas)))
-        self.output_chars += _chars(told)
+        self.output_chars += chars_of(told)
 
     def _event(self, event: bytes) -> bytes:
         """What is to be passed on for `event`, which is no well-formed delta; b"" for nothing."""
@@ -301,7 +302,8 @@ class AnthropicStreamDecoder:
         self.failure = failure_in_stream(kind, said, target=self._target)
 
 
-def _chars(deltas: list[_BlockDelta]) -> int:
+def chars_of(deltas: Sequence[BlockDelta]) -> int:
+    """Characters of text, tool input or thinking in all of them."""
     chars = 0
     for each in deltas:
         delta = each.delta
@@ -309,7 +311,7 @@ def _chars(deltas: list[_BlockDelta]) -> int:
     return chars
 
 
-def _delta_of(data: bytes) -> _BlockDelta | None:
+def _delta_of(data: bytes) -> BlockDelta | None:
     try:
         return _block_delta.decode(data)
     except UNREADABLE:

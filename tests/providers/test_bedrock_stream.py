@@ -355,6 +355,30 @@ def test_a_claude_stream_passes_through(size: int) -> None:
     assert b"amazon" not in streamed.bytes
 
 
+DELTA = '{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"%s"}}'
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize(
+    ("unusual", "text"),
+    [
+        (DELTA.replace(",", ",\n\n  ").replace('":', '" : ') % "b", "abc"),
+        (DELTA.replace(",", ",\r\n\r\n") % "b", "abc"),
+        ('{"index":0,"delta":{"text":"b","type":"text_delta"},"type":"content_block_delta"}', "abc"),
+        (DELTA % "b\\n", "ab\nc"),
+    ],
+)
+def test_deltas_of_another_form_among_the_usual_ones(unusual: str, text: str, together: bool) -> None:
+    frames = claude_frames()
+    told = [chunk(each.encode()) for each in (DELTA % "a", unusual, DELTA % "c")]
+    told = [b"".join(told)] if together else told
+    streamed = feed([*frames[:2], *told, *frames[-3:]], actual_model=CLAUDE)
+    assert streamed.decoder.failure is None
+    assert problem_of_events(streamed.events) is None
+    assert streamed.content == [words(text)]
+    assert streamed.decoder.output_chars == len(text)
+
+
 def test_a_whole_claude_answer_passes_through() -> None:
     body = {
         "id": "msg_bdrk_1",

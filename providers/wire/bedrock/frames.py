@@ -28,6 +28,8 @@ TEXT = 7
 _prelude, _checksum = PRELUDE.unpack_from, CHECKSUM.unpack_from
 _next = Struct("!IIII").unpack_from
 """A frame's checksum, and the next one's prelude."""
+_NO_FRAME = bytes(HEAD_SIZE)
+"""What stands where a next frame's prelude would: no frame is so short."""
 
 
 class BrokenFrame(ProvidersError):
@@ -73,43 +75,54 @@ class FrameReader:
         self._size += len(data)
         if self._size < self._wanted:
             return []
-        buffer = data if self._size == len(data) else b"".join(self._pieces)
+        size = self._size
+        buffer = b"".join((*self._pieces, _NO_FRAME))
         frames: list[Frames] = []
-        start, size = 0, len(buffer)
+        start = 0
         self._wanted = HEAD_SIZE
         while size - start >= HEAD_SIZE:
-            total, headers, checksum = _prelude(buffer, start)
-            begin, tail = start + HEAD_SIZE + headers, start + total - TAIL_SIZE
-            if headers > MAX_HEADERS or not HEAD_SIZE + headers + TAIL_SIZE <= total <= MAX_FRAME:
-                raise BrokenFrame("A frame has an impossible length.")
-            end = start + total
+            payloads: list[bytes] = []
+            end = _take_alike(buffer, start, size, self._told, payloads)
+            if not payloads:
+                end = self._take_other(buffer, start, size, payloads)
             if end > size:
-                # The checksum of a whole frame covers its head: only who waits for the rest has to trust it.
-                if crc32(buffer[start : start + LENGTHS_SIZE]) != checksum:
-                    raise BrokenFrame("A frame's head does not fit its checksum.")
-                self._wanted = total
+                self._wanted = end - start
                 break
-            if crc32(buffer[start:tail]) != _checksum(buffer, tail)[0]:
-                raise BrokenFrame("A frame does not fit its checksum.")
-            told = buffer[start + HEAD_SIZE : begin]
-            if told != self._told:
-                self._told, self._head = told, _head(told)
-            if not frames or frames[-1][0] is not self._head:
-                frames.append((self._head, []))
-            payloads = frames[-1][1]
-            payloads.append(buffer[begin:tail])
-            start = _take_alike(buffer, end, told, payloads)
-        self._pieces = [buffer[start:]] if start < size else []
+            if frames and frames[-1][0] is self._head:
+                frames[-1][1].extend(payloads)
+            else:
+                frames.append((self._head, payloads))
+            start = end
+        self._pieces = [buffer[start:size]] if start < size else []
         self._size = size - start
         return frames
 
+    def _take_other(self, buffer: bytes, start: int, size: int, payloads: list[bytes]) -> int:
+        """Add the payload of the frame at `start` if it is whole, and remember its headers; where it ends. Raises
+        BrokenFrame."""
+        total: int
+        total, headers, checksum = _prelude(buffer, start)
+        begin, tail, end = start + HEAD_SIZE + headers, start + total - TAIL_SIZE, start + total
+        if headers > MAX_HEADERS or not HEAD_SIZE + headers + TAIL_SIZE <= total <= MAX_FRAME:
+            raise BrokenFrame("A frame has an impossible length.")
+        if end > size:
+            # The checksum of a whole frame covers its head: only who waits for the rest has to trust it.
+            if crc32(buffer[start : start + LENGTHS_SIZE]) != checksum:
+                raise BrokenFrame("A frame's head does not fit its checksum.")
+            return end
+        if crc32(buffer[start:tail]) != _checksum(buffer, tail)[0]:
+            raise BrokenFrame("A frame does not fit its checksum.")
+        self._told = buffer[start + HEAD_SIZE : begin]
+        self._head = _head(self._told)
+        payloads.append(buffer[begin:tail])
+        return end
 
-def _take_alike(buffer: bytes, start: int, told: bytes, payloads: list[bytes]) -> int:
-    """Add the payloads of the whole frames at `start` whose headers are `told` too; where they end. Nearly all frames
-    go this way, which looks at each checksum together with the next frame's lengths, and leaves the last frame."""
-    last = len(buffer) - TAIL_SIZE - HEAD_SIZE
-    if start > last:
-        return start
+
+def _take_alike(buffer: bytes, start: int, size: int, told: bytes, payloads: list[bytes]) -> int:
+    """Add the payloads of the whole frames at `start` whose headers are `told`; where they end. Nearly all frames
+    go this way, which looks at each checksum together with the next frame's lengths. `buffer` is `size` bytes and
+    _NO_FRAME."""
+    last = size - TAIL_SIZE
     before = HEAD_SIZE + len(told)
     total, headers, _ = _prelude(buffer, start)
     while headers == len(told):

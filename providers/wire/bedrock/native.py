@@ -1,13 +1,21 @@
 """Claude models on Bedrock: Anthropic's requests and answers, in Amazon's frames."""
 
 from collections.abc import Callable, Iterable, Mapping
-from itertools import groupby
+from typing import Literal
 
 import msgspec
 
 from providers.types import Model, Target, UpstreamFailure
 from providers.wire.anthropic import AnthropicWire
-from providers.wire.anthropic_stream import DELTA, MESSAGE_STOP, UNREADABLE, AnthropicStreamDecoder
+from providers.wire.anthropic_stream import (
+    DELTA,
+    MESSAGE_STOP,
+    NEXT_DELTA,
+    UNREADABLE,
+    AnthropicStreamDecoder,
+    BlockDelta,
+    chars_of,
+)
 from providers.wire.base import OutboundRequest
 from providers.wire.bedrock.claude import body_of
 from providers.wire.bedrock.counting import COUNTING_TOKENS, counting, decoded_count
@@ -19,7 +27,6 @@ from providers.wire.errors import broken_answer, error_parts
 from providers.wire.request import MessagesRequest
 from providers.wire.sse import render
 
-PLAIN_DELTA = b'{"type":"content_block_delta",'
 TYPE = b'{"type":"'
 END = b"\n\n"
 
@@ -32,9 +39,14 @@ class _Typed(msgspec.Struct):
     type: str = ""
 
 
+class _TypedDelta(BlockDelta, gc=False):
+    type: Literal["content_block_delta"]
+
+
 _part = msgspec.json.Decoder(_Part)
 _parts = msgspec.json.Decoder(list[_Part])
 _typed = msgspec.json.Decoder(_Typed)
+_deltas = msgspec.json.Decoder(list[_TypedDelta])
 
 
 class NativeWire(AnthropicWire):
@@ -110,37 +122,30 @@ class NativeStreamDecoder(AnthropicStreamDecoder):
             if name == "chunk":
                 payloads += told_by
         events, unread = _events_in(payloads)
-        if failure is None and not unread and not self._renumbers and _are_deltas(events):
-            return self._deltas(events)
-        passed: list[bytes] = []
-        for is_delta, group in groupby(events, _is_delta):
-            if is_delta and not self._renumbers:
-                passed.append(self._deltas(list(group)))
-                continue
-            told, unknown = _until_broken(_as_sse, group)
-            passed.append(super().feed(b"".join(told)))
-            unread = unread or unknown
-            if unknown or self._is_over():
-                break
+        if failure is None and not unread and (whole := self._only_deltas(events)):
+            return whole
+        told, unknown = _until_broken(_as_sse, events)
+        passed = super().feed(b"".join(told))
+        unread = unread or unknown
         if unread:
             failure = broken_answer(self._where, "sent an event that cannot be read")
         if failure is not None and not self._is_over():
             self.failure = failure
-        return b"".join(passed)
+        return passed
 
-    def _deltas(self, events: list[bytes]) -> bytes:
-        if not events:
+    def _only_deltas(self, events: list[bytes]) -> bytes:
+        """What is passed on for nothing but deltas, as most pieces are, which are then counted; b"" for others."""
+        joined = b",".join(events)
+        if self._renumbers or b"\n" in joined:
             return b""
-        self._count(events)
-        return DELTA + (END + DELTA).join(events) + END
-
-
-def _are_deltas(events: list[bytes]) -> bool:
-    return [event[: len(PLAIN_DELTA)] for event in events].count(PLAIN_DELTA) == len(events)
-
-
-def _is_delta(event: bytes) -> bool:
-    return event.startswith(PLAIN_DELTA)
+        try:
+            told = _deltas.decode(b"[%b]" % joined)
+        except UNREADABLE:
+            return b""
+        if len(told) != len(events) or not told:
+            return b""
+        self.output_chars += chars_of(told)
+        return DELTA + NEXT_DELTA.join(events) + END
 
 
 def _events_in(payloads: list[bytes]) -> tuple[list[bytes], bool]:
@@ -161,8 +166,8 @@ def _until_broken(read: Callable[[bytes], bytes], given: Iterable[bytes]) -> tup
 
 
 def _as_sse(data: bytes) -> bytes:
-    """An event as it is sent over SSE. Amazon adds its own measurements to the last one."""
-    if _is_delta(data):
-        return DELTA + data + END
+    """An event as it is sent over SSE, in one line. Amazon adds its own measurements to the last one."""
+    if b"\n" in data or b"\r" in data:
+        data = msgspec.json.format(data, indent=-1)
     name = data[len(TYPE) :].partition(b'"')[0].decode() if data.startswith(TYPE) else _typed.decode(data).type
     return MESSAGE_STOP if name == "message_stop" else render(name, data)

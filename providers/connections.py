@@ -68,7 +68,7 @@ class Destination:
         self.connection_key = ConnectionKey(host, url.port, self.is_ssl(), True, None, None, None)
         # No headers: whoever tells of a failure with it tells no secret.
         self.request_info = aiohttp.RequestInfo(url, "POST", CIMultiDictProxy(CIMultiDict()), url)
-        self.head = f"POST {url.raw_path_qs} HTTP/1.1\r\nhost: {url.host_port_subcomponent}"
+        self.head = f"POST {url.raw_path_qs} HTTP/1.1\r\nHost: {url.host_port_subcomponent}"
 
     def is_ssl(self) -> bool:
         return self.url.scheme == "https"
@@ -91,7 +91,7 @@ def _head(destination: Destination, headers: Mapping[str, str], length: int) -> 
         if "authorization" in headers:
             raise ValueError("credentials in the URL beside an authorization header")
         lines.append(f"authorization: {destination.basic}")
-    lines.append(f"content-length: {length}\r\n\r\n")
+    lines.append(f"Content-Length: {length}\r\n\r\n")
     head = "\r\n".join(lines)
     breaks = len(lines) + 2
     if head.count("\n") != breaks or head.count("\r") != breaks or "\0" in head:

@@ -26,8 +26,9 @@ FIXED_SIZES = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
 """Bytes of a header's value by its type; types 6 (bytes) and 7 (text) have their own length."""
 TEXT = 7
 _prelude, _checksum = PRELUDE.unpack_from, CHECKSUM.unpack_from
-_next = Struct("!IIII").unpack_from
-"""A frame's checksum, and the next one's prelude."""
+LENGTHS = Struct("!II")
+_next = LENGTHS.unpack_from
+"""A frame's checksum, and the next one's length."""
 _NO_FRAME = bytes(HEAD_SIZE)
 """What stands where a next frame's prelude would: no frame is so short."""
 
@@ -52,7 +53,7 @@ Frames = tuple[Head, list[bytes]]
 class FrameReader:
     """Splits a byte stream into frames; the bytes may be cut anywhere."""
 
-    __slots__ = ("_head", "_pieces", "_size", "_told", "_wanted")
+    __slots__ = ("_head", "_pieces", "_size", "_sums", "_told", "_wanted")
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
@@ -63,6 +64,8 @@ class FrameReader:
         self._told = b""
         """The latest frame's headers: nearly all frames of a stream have the same."""
         self._head = _head(b"")
+        self._sums = _sums(b"")
+        """By a frame's length: the checksum of its prelude and of those headers."""
 
     @property
     def is_between_frames(self) -> bool:
@@ -82,7 +85,7 @@ class FrameReader:
         self._wanted = HEAD_SIZE
         while size - start >= HEAD_SIZE:
             payloads: list[bytes] = []
-            end = _take_alike(buffer, start, size, self._told, payloads)
+            end = self._take_alike(buffer, start, size, payloads)
             if not payloads:
                 end = self._take_other(buffer, start, size, payloads)
             if end > size:
@@ -96,6 +99,38 @@ class FrameReader:
         self._pieces = [buffer[start:size]] if start < size else []
         self._size = size - start
         return frames
+
+    def _take_alike(self, buffer: bytes, start: int, size: int, payloads: list[bytes]) -> int:
+        """Add the payloads of the whole frames at `start` that have the headers of the frame before; where they end.
+        Nearly all frames go this way. `buffer` is `size` bytes and _NO_FRAME.
+
+        The checksum is worked out with those headers, from where they end: that they are others, or that the lengths
+        are, is found with it."""
+        sums, before, last = self._sums, HEAD_SIZE + len(self._told), size - TAIL_SIZE
+        (total,) = _checksum(buffer, start)
+        while (so_far := sums.get(total)) is not None or (so_far := self._sum(total)) is not None:
+            tail = start + total - TAIL_SIZE
+            if tail > last:
+                break
+            payload = buffer[start + before : tail]
+            checksum, total = _next(buffer, tail)
+            if crc32(payload, so_far) != checksum:
+                break
+            payloads.append(payload)
+            start = tail + TAIL_SIZE
+        return start
+
+    def _sum(self, total: int) -> int | None:
+        """The checksum of the prelude and headers of such a frame; None if there can be none."""
+        headers = len(self._told)
+        if not HEAD_SIZE + headers + TAIL_SIZE <= total <= MAX_FRAME:
+            return None
+        if len(self._sums) >= MAX_REMEMBERED:
+            self._sums.clear()
+        lengths = LENGTHS.pack(total, headers)
+        prelude = lengths + CHECKSUM.pack(crc32(lengths))
+        found = self._sums[total] = crc32(self._told, crc32(prelude))
+        return found
 
     def _take_other(self, buffer: bytes, start: int, size: int, payloads: list[bytes]) -> int:
         """Add the payload of the frame at `start` if it is whole, and remember its headers; where it ends. Raises
@@ -114,27 +149,14 @@ class FrameReader:
             raise BrokenFrame("A frame does not fit its checksum.")
         self._told = buffer[start + HEAD_SIZE : begin]
         self._head = _head(self._told)
+        self._sums = _sums(self._told) if headers <= MAX_REMEMBERED else {}
         payloads.append(buffer[begin:tail])
         return end
 
 
-def _take_alike(buffer: bytes, start: int, size: int, told: bytes, payloads: list[bytes]) -> int:
-    """Add the payloads of the whole frames at `start` whose headers are `told`; where they end. Nearly all frames
-    go this way, which looks at each checksum together with the next frame's lengths. `buffer` is `size` bytes and
-    _NO_FRAME."""
-    last = size - TAIL_SIZE
-    before = HEAD_SIZE + len(told)
-    total, headers, _ = _prelude(buffer, start)
-    while headers == len(told):
-        tail = start + total - TAIL_SIZE
-        if not (start + before <= tail <= last and buffer.startswith(told, start + HEAD_SIZE)):
-            break
-        checksum, total, headers, _ = _next(buffer, tail)
-        if crc32(buffer[start:tail]) != checksum:
-            break
-        payloads.append(buffer[start + before : tail])
-        start = tail + TAIL_SIZE
-    return start
+@functools.lru_cache(maxsize=16)
+def _sums(told: bytes) -> dict[int, int]:  # noqa: ARG001  one for all streams' frames of these headers
+    return {}
 
 
 def _head(data: bytes) -> Head:

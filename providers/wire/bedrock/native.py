@@ -27,6 +27,7 @@ from providers.wire.errors import broken_answer, error_parts
 from providers.wire.request import MessagesRequest
 from providers.wire.sse import render
 
+PLAIN_DELTA = b'{"type":"content_block_delta",'
 TYPE = b'{"type":"'
 END = b"\n\n"
 
@@ -122,30 +123,51 @@ class NativeStreamDecoder(AnthropicStreamDecoder):
             if name == "chunk":
                 payloads += told_by
         events, unread = _events_in(payloads)
-        if failure is None and not unread and (whole := self._only_deltas(events)):
-            return whole
-        told, unknown = _until_broken(_as_sse, events)
-        passed = super().feed(b"".join(told))
-        unread = unread or unknown
+        passed: list[bytes] = []
+        for part in _parted(events):
+            if whole := self._only_deltas(part):
+                passed.append(whole)
+                continue
+            told, unknown = _until_broken(_as_sse, part)
+            passed.append(super().feed(b"".join(told)))
+            unread = unread or unknown
+            if unknown or self._is_over():
+                break
         if unread:
             failure = broken_answer(self._where, "sent an event that cannot be read")
         if failure is not None and not self._is_over():
             self.failure = failure
-        return passed
+        return b"".join(passed)
 
     def _only_deltas(self, events: list[bytes]) -> bytes:
-        """What is passed on for nothing but deltas, as most pieces are, which are then counted; b"" for others."""
+        """What is passed on for nothing but deltas, which are then counted; b"" for others."""
+        if self._renumbers or not _is_delta(events[0]):
+            return b""
         joined = b",".join(events)
-        if self._renumbers or b"\n" in joined:
+        if b"\n" in joined:
             return b""
         try:
             told = _deltas.decode(b"[%b]" % joined)
         except UNREADABLE:
             return b""
-        if len(told) != len(events) or not told:
+        if len(told) != len(events):
             return b""
         self.output_chars += chars_of(told)
         return DELTA + NEXT_DELTA.join(events) + END
+
+
+def _parted(events: list[bytes]) -> list[list[bytes]]:
+    """`events` in turn: what is before the first delta, what is after the last, and what is between; none empty."""
+    start, end = 0, len(events)
+    while start < end and not _is_delta(events[start]):
+        start += 1
+    while start < end and not _is_delta(events[end - 1]):
+        end -= 1
+    return [part for part in (events[:start], events[start:end], events[end:]) if part]
+
+
+def _is_delta(event: bytes) -> bool:
+    return event.startswith(PLAIN_DELTA)
 
 
 def _events_in(payloads: list[bytes]) -> tuple[list[bytes], bool]:

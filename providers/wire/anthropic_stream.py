@@ -22,7 +22,7 @@ MESSAGE_STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 DELTA = b"event: content_block_delta\ndata: "
 DELTA_SIZE = len(DELTA)
 NEXT_DELTA = b"\n\n" + DELTA
-_DELTAS = re.compile(rb"(?:%b[^\n]*\n\n)+" % re.escape(DELTA))
+_DELTAS = re.compile(rb"(?:%b[^\n]*+\n\n)++" % re.escape(DELTA))
 PING = b"event: ping\n"
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 

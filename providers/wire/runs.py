@@ -19,7 +19,7 @@ _ID = re.compile(rb'"([\w.:/-]*[0-9][\w.:/-]*)"|[:,] ?([0-9]{6,})\b')
 """What differs from stream to stream, and so would make patterns that serve one stream only."""
 _TEXT, _SAME, _NUMBER, _PADDING = range(4)
 """The kinds of values: the text, what is the same in the whole stream, and what says nothing."""
-_GROUPS = (rb'([^"\\\x00-\x1f]*(?:\\.[^"\\\x00-\x1f]*)*)', rb"([\w.:/-]+)", rb"[0-9]+", rb"[A-Za-z0-9]*")
+_GROUPS = (rb'([^"\\\x00-\x1f]*+(?:\\.[^"\\\x00-\x1f]*+)*+)', rb"([\w.:/-]+)", rb"[0-9]++", rb"[A-Za-z0-9]*+")
 _string = msgspec.json.Decoder(str)
 Shape = tuple[bytes | int, ...]
 """What stands around an event's values, and of which kind each is, in turns."""

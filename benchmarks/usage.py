@@ -213,10 +213,11 @@ def run(records: int, *, whole: bool) -> bool:
         print(", ".join(f"{name} {rows:,}" for name, rows in cursor.fetchall()))
     with snapshot_cursor() as cursor:
         began = time.perf_counter()
-        # The records here are charged without a ledger: only that check differs.
-        found = {difference.check for difference in differences(cursor)}
-        print(f"agreement, {len(CHECKS)} checks: {time.perf_counter() - began:.1f} s; differing: {', '.join(found)}")
-    within = True
+        # The records here are charged without a ledger: that check has to differ.
+        wrong = {difference.check for difference in differences(cursor)} ^ {"rollups and ledger"}
+        told = f"not as they should be: {', '.join(sorted(wrong))}" if wrong else "as they should be"
+        print(f"agreement, {len(CHECKS)} checks: {time.perf_counter() - began:.1f} s; {told}")
+    within = not wrong
     for name, organization_id in (("the big organisation", big), ("a small one", small)):
         print(f"\n{name}")
         within &= report(questions(organization_id, now), whole=whole)

@@ -18,7 +18,7 @@ from providers.wire.errors import broken_answer
 from providers.wire.request import MessagesRequest
 from providers.wire.runs import Run, TextRuns
 from providers.wire.shown import shown_usage, stop_details
-from providers.wire.sse import EventTooLarge, SseParser, parsed
+from providers.wire.sse import EventTooLarge, SseParser, end_of_event, parsed
 
 MAX_HEAD = 16 * 1024 * 1024
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -133,7 +133,7 @@ class SseDecoder(AnswerDecoder, ABC):
                     start = run.end
                     continue
                 decode_until = run.end
-            end = events.index(b"\n\n", start) + 2
+            end = end_of_event(events, start)
             self._part = events[start:end]
             event = parsed(self._part[:-2])
             if event is not None:

@@ -15,7 +15,7 @@ import msgspec
 _MOST_LESSONS = 8
 """A provider whose events always differ elsewhere too is not worth more."""
 _NO_NOISE = re.compile(rb"(?!)()")
-_ID = re.compile(rb'"([\w.:/-]*[0-9][\w.:/-]*)"|[:,] ?([0-9]{6,})\b')
+_ID = re.compile(rb'"([A-Za-z_.:/-]*+[0-9][\w.:/-]*+)"|[:,] ?([0-9]{6,}+)\b')
 """What differs from stream to stream, and so would make patterns that serve one stream only."""
 _TEXT, _SAME, _NUMBER, _PADDING = range(4)
 """The kinds of values: the text, what is the same in the whole stream, and what says nothing."""

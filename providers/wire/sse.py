@@ -5,6 +5,7 @@ import re
 from providers.errors import ProvidersError
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
+SHORT_EVENT = 500
 _LONE_CR = re.compile(rb"\r(?!\n)")
 
 
@@ -57,6 +58,18 @@ class SseParser:
         part, self._buffer = self._buffer.rstrip(b"\r\n"), b""
         event = parsed(part) if part else None
         return [event] if event else []
+
+
+def end_of_event(events: bytes, start: int) -> int:
+    """Where the event at `start` ends, with its blank line; -1 if that is missing. The end of a long one is searched
+    for line by line: for one byte the interpreter's search is twenty times as fast as for two."""
+    end = events.find(b"\n\n", start, start + SHORT_EVENT)
+    if end >= 0:
+        return end + 2
+    end = events.find(b"\n", start) + 1
+    while end and not events.startswith(b"\n", end):
+        end = events.find(b"\n", end) + 1
+    return end + 1 if end else -1
 
 
 def parsed(part: bytes) -> tuple[str, bytes] | None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from providers.wire.sse import MAX_EVENT_BYTES, EventTooLarge, SseParser, render
+from providers.wire.sse import MAX_EVENT_BYTES, SHORT_EVENT, EventTooLarge, SseParser, end_of_event, render
 
 STREAM = (
     b": a comment\n\n"
@@ -27,6 +27,18 @@ EVENTS = [
 
 def test_events() -> None:
     assert SseParser().feed(STREAM) == EVENTS
+
+
+@given(
+    parts=st.lists(
+        st.sampled_from([b"\n", b"\n\n", b"data: x", b"x" * (SHORT_EVENT - 3), b"x" * 3 * SHORT_EVENT]), max_size=8
+    ),
+    start=st.integers(0, 4),
+)
+def test_an_event_ends_with_its_first_blank_line_however_long_it_is(parts: list[bytes], start: int) -> None:
+    events = b"".join(parts)
+    found = events.find(b"\n\n", start)
+    assert end_of_event(events, start) == (found + 2 if found >= 0 else -1)
 
 
 @settings(max_examples=100, deadline=None)

@@ -7,11 +7,13 @@ differs elsewhere is decoded.
 """
 
 import functools
+import itertools
 import re
 from typing import NamedTuple
 
 import msgspec
 
+COMPARED_BYTES = 24
 _MOST_LESSONS = 8
 """A provider whose events always differ elsewhere too is not worth more."""
 _NO_NOISE = re.compile(rb"(?!)()")
@@ -34,21 +36,45 @@ class Run(NamedTuple):
     """Where the first event begins that is none of the run."""
 
 
+class _Known(NamedTuple):
+    """Events that differ in their values alone."""
+
+    pattern: re.Pattern[bytes]
+    values: list[bytes | None]
+    """What its groups have to be; None: the text."""
+
+    def split(self, events: bytes) -> tuple[list[bytes], int] | None:
+        """The texts of the known events at the beginning, and where they end. None if others are among them."""
+        # What lies between the events, each followed by the next one's values: nothing, but for what comes after all.
+        parts = self.pattern.split(events)
+        step = len(self.values) + 1
+        between = parts[::step]
+        end = len(events) - len(between.pop())
+        if not between or any(between):
+            return None
+        texts: list[bytes] = []
+        for number, value in enumerate(self.values, 1):
+            column = parts[number::step]
+            if value is None:
+                texts = column
+            elif column.count(value) != len(between):
+                return None
+        return texts, end
+
+
 class TextRuns:
     """Knows the events of one stream. `noise` finds the values that say nothing, as its group 1: numbers and
     padding. `place` is where the texts of the known events go: the short way is open while more text may go
     there as it is."""
 
-    __slots__ = ("_first", "_lessons", "_noise", "_pattern", "_same", "_shape", "_text", "place")
+    __slots__ = ("_first", "_lessons", "_noise", "_quick", "_same", "_shape", "_strict", "place")
 
     def __init__(self, noise: re.Pattern[bytes] = _NO_NOISE) -> None:
         self._noise = noise
         self._shape: Shape = ()
         self._first = b""
         self._same: list[bytes] = []
-        self._text = 0
-        """Before how many of those values the text stands."""
-        self._pattern = _NO_NOISE
+        self._strict = self._quick = _Known(_NO_NOISE, [])
         self._lessons = _MOST_LESSONS
         self.place: object = None
 
@@ -57,15 +83,16 @@ class TextRuns:
         quoted = b'"%b"' % text.encode()
         if place is None or not text or b"\\" in event or event.count(quoted) != 1:
             return
-        shape, same, before = _shape_of(event, event.index(quoted) + 1, len(quoted) - 2, self._noise)
+        shape, same = _shape_of(event, event.index(quoted) + 1, len(quoted) - 2, self._noise)
         if (shape, same) != (self._shape, self._same):
             self.place = None
             if not self._lessons:
                 return
             self._lessons -= 1
-            self._shape, self._same, self._text = shape, same, before
+            self._shape, self._same = shape, same
             self._first = event[: event.index(b'"') + 1]
-            self._pattern = _pattern(shape)
+            self._strict = _Known(_pattern(shape), _values(shape, same))
+            self._quick = _Known(_pattern(shape, compared=True), _values(shape, same, compared=True))
         self.place = place
 
     def knows(self, events: bytes, start: int = 0) -> bool:
@@ -74,41 +101,39 @@ class TextRuns:
 
     def run(self, events: bytes, start: int = 0) -> Run:
         """The known events that begin at `start`."""
-        # What lies between the events, each followed by the next one's values: nothing, but for what comes after all.
-        parts = self._pattern.split(events[start:] if start else events)
-        values = len(self._same) + 1
-        between = parts[:: values + 1]
-        end = len(events) - len(between.pop())
-        if any(between):  # something else, and known ones after it
-            end = self._end_of_first(events, start)
-            parts = self._pattern.split(events[start:end])
-            between = parts[: -1 : values + 1]
-        if not between:
-            return Run([], 0, start)
-        columns = [parts[number :: values + 1] for number in range(1, values + 1)]
-        texts = columns.pop(self._text)
-        if b"" in texts or any(
-            column.count(it) != len(between) for column, it in zip(columns, self._same, strict=True)
-        ):
-            return Run([], 0, end)
-        try:
-            # The spaces keep one text's escapes from the next text; any quote ends the string too early.
-            chars = len(_string.decode(b'"%b"' % b" ".join(texts))) - len(texts) + 1
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return Run([], 0, end)
-        return Run(texts, chars, end)
+        rest = events[start:] if start else events
+        found = self._quick.split(rest)
+        if found is None:  # something else is among them, or nothing is known
+            found = self._strict.split(rest)
+        if found is None:
+            found = self._strict.split(events[start : self._end_of_first(events, start)])
+        if found is None:
+            return Run([], 0, self._end_of_first(events, start))
+        texts, size = found
+        chars = _chars(texts)
+        return Run(texts if chars else [], chars, start + size)
 
     def _end_of_first(self, events: bytes, start: int) -> int:
         """Where the known events end that begin at `start`."""
-        match, end = self._pattern.match, start
+        match, end = self._strict.pattern.match, start
         while (found := match(events, end)) is not None:
             end = found.end()
         return end
 
 
-def _shape_of(event: bytes, begin: int, size: int, noise: re.Pattern[bytes]) -> tuple[Shape, list[bytes], int]:
-    """The shape of an event whose text begins at `begin`; the values that are the same in the whole stream,
-    and before how many of them the text stands."""
+def _chars(texts: list[bytes]) -> int:
+    """Of all of them together; 0 if one is empty, or not the inside of a JSON string."""
+    if b"" in texts:
+        return 0
+    try:
+        # The spaces keep one text's escapes from the next text; any quote ends the string too early.
+        return len(_string.decode(b'"%b"' % b" ".join(texts))) - len(texts) + 1
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return 0
+
+
+def _shape_of(event: bytes, begin: int, size: int, noise: re.Pattern[bytes]) -> tuple[Shape, list[bytes]]:
+    """The shape of an event whose text begins at `begin`, and the values that are the same in the whole stream."""
     values = {begin: (begin + size, _TEXT)}
     for found in noise.finditer(event):
         start, end = found.span(1)
@@ -118,20 +143,43 @@ def _shape_of(event: bytes, begin: int, size: int, noise: re.Pattern[bytes]) -> 
         values.setdefault(found.start(group), (found.end(group), _SAME))
     shape: list[bytes | int] = []
     same: list[bytes] = []
-    at = before = 0
+    at = 0
     for start, (end, kind) in sorted(values.items()):
         if start < at:
             continue  # a part of the text that looks like one of the others
         shape += [event[at:start], kind]
         if kind == _SAME:
             same.append(event[start:end])
-        elif kind == _TEXT:
-            before = len(same)
         at = end
-    return (*shape, event[at:]), same, before
+    return (*shape, event[at:]), same
+
+
+def _is_compared(place: int, part: bytes) -> bool:
+    """Whether the part of a shape is taken out by its length alone and compared: a pattern looks at its bytes one by
+    one, but for those that it begins with."""
+    return place > 0 and len(part) >= COMPARED_BYTES
+
+
+def _values(shape: Shape, same: list[bytes], *, compared: bool = False) -> list[bytes | None]:
+    """What the groups of the shape's pattern have to be."""
+    values: list[bytes | None] = []
+    left = iter(same)
+    for place, part in enumerate(shape):
+        if isinstance(part, bytes):
+            if compared and _is_compared(place, part):
+                values.append(part)
+        elif part in {_TEXT, _SAME}:
+            values.append(None if part == _TEXT else next(left))
+    return values
 
 
 @functools.lru_cache(maxsize=256)
-def _pattern(shape: Shape) -> re.Pattern[bytes]:
-    """Shapes are few: a provider has one for all its streams."""
-    return re.compile(b"".join(re.escape(part) if isinstance(part, bytes) else _GROUPS[part] for part in shape))
+def _pattern(shape: Shape, *, compared: bool = False) -> re.Pattern[bytes]:
+    """Shapes are few: a provider has one for all its streams. `compared`: long parts are groups of their lengths."""
+
+    def piece(place: int, part: bytes | int) -> bytes:
+        if not isinstance(part, bytes):
+            return _GROUPS[part]
+        return b"(?s:(.{%d}))" % len(part) if compared and _is_compared(place, part) else re.escape(part)
+
+    return re.compile(b"".join(itertools.starmap(piece, enumerate(shape))))

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from providers.types import Target
 from providers.wire.base import StreamDecoder
 from providers.wire.registry import WIRES
-from providers.wire.runs import TextRuns
+from providers.wire.runs import TextRuns, _pattern
 from tests.fakes.bedrock import event as frame
 from tests.providers import bedrock_support, cohere_support, gemini_support, openai_responses_support
 from tests.providers.openai_chat_support import BASH, model, request
@@ -176,6 +177,46 @@ def test_a_text_that_is_no_json_does_not_pass(broken: bytes) -> None:
     assert runs.run(event.replace(b"word", broken)).texts == []
     run = runs.run(event + event.replace(b"word", broken) + event)
     assert (run.texts, run.end) == ([b"word"], len(event)) or not run.texts
+
+
+LONG = b'{"id":"x1","t":"%b","then":"what is the same in all of them","n":%d,"more":"and this too, to the very end"}\n'
+
+
+def knowing(event: bytes, text: str) -> TextRuns:
+    runs = TextRuns(re.compile(rb'"n":([0-9]+)'))
+    runs.learn(event, text, "here")
+    assert runs.place is not None
+    return runs
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    numbers=st.lists(st.integers(0, 2000), min_size=1, max_size=5),
+    changes=st.lists(st.tuples(st.integers(0, 500), st.binary(max_size=2)), max_size=2),
+)
+def test_what_is_the_same_is_known_as_surely_by_its_length_as_byte_by_byte(
+    numbers: list[int], changes: list[tuple[int, bytes]]
+) -> None:
+    events = b"".join(LONG % (b"word%d" % number, number) for number in numbers)
+    for place, changed in changes:  # most leave the length as it is
+        events = events[:place] + changed + events[place + len(changed) :]
+    by_length = knowing(LONG % (b"a", 1), "a").run(events)
+    with mock.patch("providers.wire.runs.COMPARED_BYTES", 10**6):
+        _pattern.cache_clear()
+        byte_by_byte = knowing(LONG % (b"a", 1), "a").run(events)
+    _pattern.cache_clear()
+    assert by_length == byte_by_byte
+
+
+@pytest.mark.parametrize("changed", [b"whAt is", b"the very eND", b'"thEn":'])
+def test_an_event_that_differs_where_others_are_the_same_is_none_of_them(changed: bytes) -> None:
+    known = LONG % (b"a", 1)
+    other = re.sub(re.escape(changed), changed, known, flags=re.IGNORECASE)
+    assert other != known
+    runs = knowing(known, "a")
+    assert runs.run(other).texts == []
+    run = runs.run(known + known + other + known)
+    assert (run.texts, run.end) == ([b"a", b"a"], 2 * len(known))
 
 
 def test_a_run_ends_where_another_event_begins() -> None:

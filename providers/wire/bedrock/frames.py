@@ -25,7 +25,7 @@ MAX_REMEMBERED = 512
 FIXED_SIZES = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
 """Bytes of a header's value by its type; types 6 (bytes) and 7 (text) have their own length."""
 TEXT = 7
-_prelude, _checksum = PRELUDE.unpack_from, CHECKSUM.unpack_from
+_prelude, _number = PRELUDE.unpack_from, Struct("!I").unpack_from
 LENGTHS = Struct("!II")
 _next = LENGTHS.unpack_from
 """A frame's checksum, and the next one's length."""
@@ -107,7 +107,7 @@ class FrameReader:
         The checksum is worked out with those headers, from where they end: that they are others, or that the lengths
         are, is found with it."""
         sums, before, last = self._sums, HEAD_SIZE + len(self._told), size - TAIL_SIZE
-        (total,) = _checksum(buffer, start)
+        (total,) = _number(buffer, start)
         while (so_far := sums.get(total)) is not None or (so_far := self._sum(total)) is not None:
             tail = start + total - TAIL_SIZE
             if tail > last:
@@ -145,7 +145,7 @@ class FrameReader:
             if crc32(buffer[start : start + LENGTHS_SIZE]) != checksum:
                 raise BrokenFrame("A frame's head does not fit its checksum.")
             return end
-        if crc32(buffer[start:tail]) != _checksum(buffer, tail)[0]:
+        if crc32(buffer[start:tail]) != _number(buffer, tail)[0]:
             raise BrokenFrame("A frame does not fit its checksum.")
         self._told = buffer[start + HEAD_SIZE : begin]
         self._head = _head(self._told)

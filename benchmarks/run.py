@@ -268,8 +268,8 @@ def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     names = [scenario.name for scenario in SCENARIOS]
     parser.add_argument("--scenario", action="append", choices=names, help="only this one (may be given twice)")
-    parser.add_argument("--seconds", type=float, default=2.5, help="measured time of one run (default 2.5)")
-    parser.add_argument("--rounds", type=int, default=3, help="runs of each server and scenario (default 3)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="measured time of one run (default 1)")
+    parser.add_argument("--rounds", type=int, default=8, help="runs of each server and scenario, in turns (default 8)")
     parser.add_argument("--burst", type=int, default=4, help="events that the provider sends at a time (default 4)")
     parser.add_argument("--json", type=Path, default=PROJECT / "benchmarks" / ".build" / "result.json")
     parser.add_argument("--strict", action="store_true", help="exit 1 when a budget is exceeded")

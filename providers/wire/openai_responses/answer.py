@@ -13,8 +13,13 @@ from providers.wire.openai_responses.errors import failure_in_answer
 from providers.wire.openai_responses.events import objects, update_usage
 from providers.wire.openai_responses.search import Results, search_tool, searches_only
 from providers.wire.request import MessagesRequest
+from providers.wire.toolset import Toolset
 
 INCOMPLETE = {"max_output_tokens": "max_tokens", "max_tokens": "max_tokens", "content_filter": "refusal"}
+
+
+def _declared(toolset: Toolset) -> frozenset[str]:
+    return frozenset(wire_name(tool.name) for tool in toolset.tools)
 
 
 class Answer:
@@ -27,7 +32,7 @@ class Answer:
             model=model,
             usage=self.usage,
             names=original_names(request),
-            declared={wire_name(tool.name) for tool in request.tools},
+            declared=request.toolset.once(_declared),
             results=Results(search_tool(request)),
         )
         self.items = ItemAssembler(self._writer, gathers=searches_only(request))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from providers.types import RetryClass, Usage
 from providers.wire.openai_responses.events import decode_event
+from providers.wire.openai_responses.stream import PASSED_OVER
 from providers.wire.stops import StopSequences
 from tests.providers.openai_chat_support import BASH, model, request, text, tool
 from tests.providers.openai_responses_support import (
@@ -323,6 +324,30 @@ def test_bug_025_026_any_cut_of_the_bytes_gives_the_same(cuts: list[int]) -> Non
     assert cut.message == at_once.message
     assert cut.decoder.usage == at_once.decoder.usage
     assert cut.decoder.output_chars == at_once.decoder.output_chars
+
+
+PROGRESS = [
+    *(f"response.{name}" for name in ("created", "in_progress", "queued", "refusal.done", "reasoning_text.done")),
+    *(f"response.reasoning_summary_{name}" for name in ("part.added", "part.done", "text.done")),
+    *(f"response.{name}" for name in ("content_part.added", "content_part.done", "output_text.done")),
+    *(f"response.{name}" for name in ("function_call_arguments.done", "custom_tool_call_input.done")),
+]
+
+
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")], ids=["as OpenAI writes", "with spaces"])
+def test_progress_and_what_repeats_deltas_is_passed_over(separators: tuple[str, str]) -> None:
+    """With or without being decoded: the first two repeat the request with all its tools."""
+    told = {"output_index": 0, "content_index": 0, "delta": "x", "text": "x", "arguments": "{}", "error": None}
+    told |= {"response": {"status": "in_progress", "tools": [{"name": "Bash"}], "output": []}, "item": None}
+    between = [
+        f"event: {name}\ndata: {json.dumps({'type': name, **told}, separators=separators)}\n\n".encode()
+        for name in PROGRESS
+    ]
+    answer = whole(feed([piece for event in EVERYTHING for piece in (*between, event)]))
+    expected = feed(EVERYTHING)
+    assert answer.message == expected.message
+    assert answer.decoder.usage == expected.decoder.usage
+    assert len(PASSED_OVER) == len(PROGRESS)
 
 
 def test_streamed_and_whole_give_the_same() -> None:

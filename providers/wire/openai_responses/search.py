@@ -7,6 +7,7 @@ import msgspec
 
 from providers.wire.openai_responses.quirks import ResponsesQuirks
 from providers.wire.request import MessagesRequest
+from providers.wire.toolset import Toolset
 
 SERVER_TOOL = "web_search"
 MAX_EXCLUDED = 5
@@ -15,10 +16,14 @@ MAX_CITED = 150
 
 def search_tool(request: MessagesRequest) -> dict[str, Any] | None:
     """The client's declaration of the server-side web search, if it has one."""
-    if not any((tool.type or "").startswith(SERVER_TOOL) for tool in request.tools):
+    if not request.toolset.once(_has_search):
         return None
     tools: list[dict[str, Any]] = request.value("tools")
     return next(tool for tool in tools if str(tool.get("type") or "").startswith(SERVER_TOOL))
+
+
+def _has_search(toolset: Toolset) -> bool:
+    return any((tool.type or "").startswith(SERVER_TOOL) for tool in toolset.tools)
 
 
 def searches_only(request: MessagesRequest) -> bool:

@@ -24,6 +24,18 @@ ENDS = {
 }
 
 
+PASSED_OVER = tuple(
+    b'{"type":"response.%b"' % name
+    for name in (
+        b"created", b"in_progress", b"queued", b"content_part.added", b"content_part.done", b"output_text.done",
+        b"refusal.done", b"reasoning_text.done", b"reasoning_summary_part.added", b"reasoning_summary_part.done",
+        b"reasoning_summary_text.done", b"function_call_arguments.done", b"custom_tool_call_input.done",
+    )
+)  # fmt: skip
+"""How events begin that are not decoded: they tell of progress, or repeat what deltas said. The first ones repeat the
+request, with all of its tools."""
+
+
 class OpenAIResponsesStreamDecoder(SseDecoder):
     """The end is the response's own end: nothing else proves that it is whole."""
 
@@ -34,7 +46,7 @@ class OpenAIResponsesStreamDecoder(SseDecoder):
         super().__init__(self._answer, emitter=emitter, request=request, target=target, runs=TextRuns(NOISE))
 
     def _event(self, name: str, payload: bytes) -> None:  # noqa: ARG002  the event names itself
-        if payload == DONE or not payload:
+        if payload == DONE or not payload or payload.startswith(PASSED_OVER):
             return
         try:
             event = decode_event(payload)

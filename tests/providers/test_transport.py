@@ -290,6 +290,7 @@ def self_signed(tmp_path: Path) -> ssl.SSLContext:
     builder = x509.CertificateBuilder(
         name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(1)
     )
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
     file = tmp_path / "server.pem"
     file.write_bytes(
         key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -298,6 +299,26 @@ def self_signed(tmp_path: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(file)
     return context
+
+
+@pytest.mark.asyncio
+async def test_over_tls(
+    transport: Transport, self_signed: ssl.SSLContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As to all real providers: a request larger than any buffer, the answer as it comes, and the connection again."""
+    trusting = ssl.create_default_context(cafile=tmp_path / "server.pem")
+    monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", trusting)
+    body = bytes(range(256)) * 20_000
+    async with serving(answering(CHUNKED, chunk(b"one"), chunk(b"two"), chunk(b"")), tls=self_signed) as server:
+        url = f"https://localhost:{server.port}"
+        for _ in range(2):
+            outbound = OutboundRequest(url=f"{url}/v1/messages", body=body, headers={})
+            where = target(base_url=url, timeouts=TIMEOUTS)
+            response = await transport.open(outbound, target=where, credential=KEY, messages=request(stream=True))
+            assert b"".join([piece async for piece in response.chunks()]) == b"onetwo"
+        assert server.connections == 1
+    assert [sent.partition(b"\r\n\r\n")[2] for sent in server.requests] == [body, body]
+    assert server.requests[0].startswith(b"POST /v1/messages HTTP/1.1\r\nHost: localhost:")
 
 
 @pytest.mark.asyncio
